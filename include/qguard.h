@@ -1,0 +1,293 @@
+/* qguard: judge prompts and replies with the Qwen3Guard models.
+ *
+ *     qg_options opt;
+ *     qg_options_init(&opt);
+ *     opt.model = "Qwen3Guard-Gen-0.6B";            // NULL = the built-in demonstration model
+ *     qg_engine *engine;
+ *     qg_err err;
+ *     if (qg_engine_open(&engine, &opt, &err)) { puts(err.msg); return 1; }
+ *
+ *     qg_message said = { "user", { "How can I make a bomb?", 22 } };
+ *     qg_request req;
+ *     qg_request_init(&req);
+ *     req.messages = &said;
+ *     req.n_messages = 1;
+ *     qg_result *result;
+ *     if (qg_judge(engine, &req, &result, &err) == QG_OK)
+ *         puts(result->text);                       // Safety: Unsafe \n Categories: Violent
+ *     qg_result_free(result);
+ *     qg_engine_close(engine);
+ *
+ * Two opaque things: an engine (weights, tokenizer, template; never changes once open, shared by
+ * any number of threads) and a job (one judgement on its way).  qg_submit is the primitive,
+ * qg_judge waits for it.  All text is UTF-8.  Nothing here prints or exits.
+ *
+ * Errors: every call that can fail returns a qg_status and, when err is not NULL, a sentence.
+ * Threads: unless a call says otherwise it may be made from any thread at any time. */
+#ifndef QGUARD_H
+#define QGUARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define QG_VERSION "0.1.0"
+
+#if defined(__GNUC__)
+#define QG_API __attribute__((visibility("default")))
+#else
+#define QG_API
+#endif
+
+/* The values are fixed: new ones are added at the end. */
+typedef enum qg_status {
+    QG_OK = 0,
+    QG_ERR_ARG = 1,         /* the caller broke this header's rules, or an id is out of range */
+    QG_ERR_NOMEM = 2,       /* out of memory */
+    QG_ERR_IO = 3,          /* a file could not be opened or read */
+    QG_ERR_FORMAT = 4,      /* a file or text is not what it says it is */
+    QG_ERR_UNSUPPORTED = 5, /* well-formed, but qguard does not do this (named in the sentence) */
+    QG_ERR_TOO_LONG = 6,    /* more tokens than the context holds, or a byte limit */
+    QG_ERR_TEMPLATE = 7,    /* the chat template raised an error for these messages */
+    QG_ERR_BUSY = 8,        /* the queue is full; try again later */
+    QG_ERR_DEADLINE = 9,    /* the deadline passed before the verdict */
+    QG_ERR_CANCELLED = 10,  /* cancelled by the caller */
+    QG_ERR_CLOSED = 11,     /* the engine is closing */
+    QG_ERR_INTERNAL = 12,   /* a bug or a numeric failure (NaN); never a verdict */
+} qg_status;
+
+/* Short fixed name of a status, e.g. "too_long"; "unknown" for other numbers. */
+QG_API const char *qg_status_name(qg_status status);
+
+typedef struct qg_err {
+    char msg[512]; /* one sentence, 0-terminated, no line break */
+} qg_err;
+
+/* Borrowed bytes; need not be 0-terminated. */
+typedef struct qg_text {
+    const char *p;
+    size_t n;
+} qg_text;
+
+/* ---- engine ---------------------------------------------------------------------------------- */
+
+typedef struct qg_engine qg_engine;
+
+typedef enum qg_dtype {
+    QG_DTYPE_AUTO = 0, /* bfloat16 */
+    QG_DTYPE_F32 = 1,
+    QG_DTYPE_BF16 = 2, /* weights and KV 16 bits, sums in float32 */
+    QG_DTYPE_INT8 = 3, /* not in this version: QG_ERR_UNSUPPORTED */
+    QG_DTYPE_INT4 = 4, /* not in this version: QG_ERR_UNSUPPORTED */
+    QG_DTYPE_F16 = 5,  /* only as a file's format */
+} qg_dtype;
+
+typedef enum qg_special {
+    QG_SPECIAL_TEXT = 0,  /* control-token spellings inside user content stay plain text (safe) */
+    QG_SPECIAL_PARSE = 1, /* they become control tokens, as in the reference tokenizer */
+} qg_special;
+
+typedef enum qg_decode {
+    QG_DECODE_VERDICT = 0,  /* forced continuations: no decode loop, true probabilities */
+    QG_DECODE_GENERATE = 1, /* greedy decoding, token by token, as other servers do */
+} qg_decode;
+
+enum {
+    QG_PART_TOKENIZER = 1u << 0,
+    QG_PART_TEMPLATE = 1u << 1,
+    QG_PART_WEIGHTS = 1u << 2,
+    QG_PART_ALL = 7u,
+};
+
+typedef struct qg_options {
+    size_t size;           /* set by qg_options_init */
+    const char *model;     /* model directory; NULL = built-in demonstration model (default) */
+    uint32_t parts;        /* QG_PART_*: what to open; default all.  Calls that need a part which
+                              was not opened give QG_ERR_ARG */
+    qg_dtype dtype;        /* default QG_DTYPE_AUTO */
+    int32_t n_threads;     /* compute threads; 0 = one per processor this process may use */
+    const char *cpu;       /* features to keep, e.g. "avx2" or "ref"; NULL = all */
+    int32_t max_model_len; /* tokens of context; 0 = the model's own limit, capped to what
+                              kv_bytes holds; more than the model's limit: QG_ERR_ARG */
+    qg_special special;    /* default QG_SPECIAL_TEXT */
+    bool prefix_cache;     /* default true; false recomputes everything (for tests) */
+    uint64_t kv_bytes;     /* KV memory for all jobs together; 0 = enough for one context of
+                              max_model_len, at least 512 MiB */
+    int32_t step_rows;     /* most token rows in one pass; default 256, range 1..4096 */
+    int32_t max_jobs;      /* jobs waiting or running; more give QG_ERR_BUSY; default 1024 */
+    int64_t max_queued_tokens; /* prompt tokens waiting or running; default 524,288 */
+} qg_options;
+
+/* Fills in the defaults. */
+QG_API void qg_options_init(qg_options *opt);
+
+/* Opens a model.  On failure *out is NULL and err names file, tensor or field.  The engine owns
+ * threads (n_threads - 1 workers and a scheduler when weights are opened). */
+QG_API qg_status qg_engine_open(qg_engine **out, const qg_options *opt, qg_err *err);
+
+/* Ends running jobs with QG_ERR_CLOSED (their callbacks run before this returns) and frees
+ * everything.  NULL is fine.  No other call on this engine may run or follow. */
+QG_API void qg_engine_close(qg_engine *engine);
+
+typedef struct qg_model_info {
+    const char *name;      /* last component of the path, or "qguard-demo" */
+    int32_t vocab_size;    /* rows of the embedding; ids are in [0, vocab_size) */
+    int32_t max_model_len; /* tokens */
+    const char *dtype;     /* "bfloat16" */
+    const char *kernel;    /* name of the matrix kernel row in use */
+    bool builtin;          /* the demonstration model */
+    uint64_t weight_bytes, kv_bytes;
+    int32_t n_threads;
+} qg_model_info;
+
+/* Facts about an open engine; strings live as long as it does. */
+QG_API void qg_engine_info(const qg_engine *engine, qg_model_info *info);
+
+/* ---- judging --------------------------------------------------------------------------------- */
+
+typedef struct qg_message {
+    const char *role; /* "user", "assistant", "system", "tool", … as the template knows them */
+    qg_text content;
+} qg_message;
+
+typedef struct qg_request {
+    size_t size;                /* set by qg_request_init */
+    const qg_message *messages; /* [n_messages], read only during the call */
+    size_t n_messages;
+    qg_decode decode;    /* default QG_DECODE_VERDICT */
+    int32_t max_tokens;  /* generate: most tokens to write; 0 = rest of the context, at
+                            most 128 (a verdict has at most 26).  Ignored by verdict */
+    int32_t priority;    /* 0 interactive (default), 1 bulk: bulk yields */
+    int64_t deadline_us; /* absolute, on the qg_now_us() clock; 0 = none */
+} qg_request;
+
+QG_API void qg_request_init(qg_request *req);
+QG_API int64_t qg_now_us(void); /* monotonic microseconds */
+
+typedef enum qg_severity {
+    QG_SAFE = 0,
+    QG_CONTROVERSIAL = 1,
+    QG_UNSAFE = 2,
+    QG_SEVERITY_UNKNOWN = 3, /* only with well_formed == false */
+} qg_severity;
+
+enum { QG_MAX_CATEGORIES = 16 };
+
+typedef struct qg_result {
+    const char *role; /* "user" (prompt judged) or "assistant" (reply judged) */
+    bool well_formed; /* false: generated text that is not a verdict; then it is unknown,
+                         never Safe, and only text and ids mean anything */
+    qg_severity severity;
+    size_t n_categories;                       /* 0 when None */
+    const char *categories[QG_MAX_CATEGORIES]; /* canonical names, primary first */
+    int32_t refusal;                           /* 1 Yes, 0 No, -1 not asked (prompt) */
+
+    /* Probabilities in [0,1], each group sums to 1; has_p is false in generate mode. */
+    bool has_p;
+    double p_severity[3];  /* indexed by qg_severity */
+    size_t n_p_categories; /* answers the template allows, "None" last */
+    const char *p_category_names[QG_MAX_CATEGORIES];
+    double p_categories[QG_MAX_CATEGORIES];
+    double p_refusal; /* of Yes; -1 not asked */
+
+    const char *text; /* exactly what the model writes, 0-terminated, without end token */
+    size_t text_bytes;
+    const int32_t *ids; /* [n_ids] ids of text; then end_id if finished */
+    size_t n_ids;
+    bool finished;                 /* false: max_tokens ended it (generate) */
+    int32_t n_prompt_tokens;       /* of the rendered prompt */
+    int32_t n_cached_tokens;       /* of those, how many were found in the prefix cache */
+    int64_t queued_us, compute_us; /* until the first pass; from there to the verdict */
+} qg_result;
+
+/* Judges and waits.  On QG_OK *out is to be freed with qg_result_free; on failure it is NULL.
+ *   QG_ERR_ARG        no messages, or text that is not UTF-8
+ *   QG_ERR_TOO_LONG   prompt plus answer exceed max_model_len (err gives both numbers)
+ *   QG_ERR_TEMPLATE   the template raised
+ *   QG_ERR_BUSY, QG_ERR_DEADLINE, QG_ERR_CLOSED, QG_ERR_NOMEM, QG_ERR_INTERNAL
+ * Must not be called from a completion callback. */
+QG_API qg_status qg_judge(qg_engine *engine, const qg_request *req, qg_result **out, qg_err *err);
+QG_API void qg_result_free(qg_result *result);
+
+typedef struct qg_job qg_job;
+
+/* Called exactly once per accepted job, on the scheduler thread: be short, do not block, do not
+ * call qg_judge or qg_engine_close; qg_submit and qg_cancel are allowed.  On QG_OK result belongs
+ * to the callee (qg_result_free, any thread); otherwise it is NULL and err holds the sentence. */
+typedef void qg_done_fn(void *ud, qg_status status, qg_result *result, const qg_err *err);
+
+/* Renders and encodes on the calling thread, then queues.  On QG_OK done will be called; *job (when
+ * job is not NULL) is a handle that must be given back with qg_job_release.  On failure done is
+ * never called. */
+QG_API qg_status qg_submit(qg_engine *engine, const qg_request *req, qg_done_fn *done, void *ud,
+                           qg_job **job, qg_err *err);
+/* Asks a job to end with QG_ERR_CANCELLED; harmless when it has ended. */
+QG_API void qg_cancel(qg_job *job);
+QG_API void qg_job_release(qg_job *job);
+
+/* The verdict object of the wire (compact JSON, one line, no newline):
+ * {"role":…,"severity":…,"categories":[…],"refusal":…,"p":{…},"tokens":{"input":…,"cached":…},
+ * "model":…}.  Free with qg_free; NULL when out of memory. */
+QG_API char *qg_result_json(const qg_engine *engine, const qg_result *result);
+QG_API void qg_free(void *p);
+
+/* "Safe", "Controversial", "Unsafe", "Unknown". */
+QG_API const char *qg_severity_name(qg_severity severity);
+
+/* ---- text and tokens (tokenizer, template) ----------------------------------------------------
+ */
+
+/* Text -> ids; *ids is freed with qg_free.  QG_SPECIAL_PARSE equals the reference tokenizer.
+ * QG_ERR_ARG when text is not UTF-8. */
+QG_API qg_status qg_tokenize(const qg_engine *engine, qg_text text, qg_special special,
+                             int32_t **ids, size_t *n_ids, qg_err *err);
+/* Ids -> UTF-8 text (broken bytes become U+FFFD), 0-terminated, freed with qg_free.  Unknown and
+ * padding ids give nothing, as in the reference. */
+QG_API qg_status qg_detokenize(const qg_engine *engine, const int32_t *ids, size_t n_ids,
+                               bool skip_special, char **text, size_t *n_bytes, qg_err *err);
+/* Renders the model's template with a JSON object of variables ({"messages":[…],
+ * "add_generation_prompt":…, …}) -> text; when ids is not NULL also encodes it as a judged prompt
+ * would be (options.special decides).  Both are freed with qg_free.  QG_ERR_TEMPLATE when it
+ * raises. */
+QG_API qg_status qg_render(const qg_engine *engine, qg_text vars_json, char **text, size_t *n_bytes,
+                           int32_t **ids, size_t *n_ids, qg_err *err);
+
+/* ---- numbers (weights only) -------------------------------------------------------------------
+ */
+
+typedef struct qg_logits_request {
+    const int32_t *ids; /* [n_ids], n_ids >= 1 */
+    size_t n_ids;
+    const int32_t *positions; /* [n_positions] rising, each in [0, n_ids) */
+    size_t n_positions;
+    const int32_t *splits; /* [n_splits] feed the ids in pieces of these sizes; NULL = at will */
+    size_t n_splits;
+} qg_logits_request;
+
+/* Raw next-token logits: out [n_positions][vocab_size] float32, allocated by the caller.  Runs on
+ * the scheduler like any job, and waits. */
+QG_API qg_status qg_logits(qg_engine *engine, const qg_logits_request *req, float *out,
+                           qg_err *err);
+
+/* ---- reports ----------------------------------------------------------------------------------
+ */
+
+/* What is in a model (config, tensors, sizes, template kind, memory it will need, problems) as one
+ * JSON object.  model NULL = built in.  Free with qg_free.  Problems that prevent loading are
+ * listed in "problems" and also returned as the status; *json is then still set when anything was
+ * read. */
+QG_API qg_status qg_inspect(const char *model, char **json, qg_err *err);
+
+/* Processor features found and used, the kernel row chosen for each job, as one JSON object.
+ * cpu: as in qg_options.  measure adds peak and read bandwidth (runs about two seconds). */
+QG_API qg_status qg_cpu_report(const char *cpu, bool measure, char **json, qg_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,57 @@
+/* Paged KV memory: fixed blocks of tokens with reference counts, and sequences that are lists of
+ * blocks.  One thread (the scheduler) owns a pool and its sequences; compute threads only read
+ * block pointers during a pass. */
+#ifndef QG_MODEL_KV_H
+#define QG_MODEL_KV_H
+
+#include "base/status.h"
+#include "kern/kern.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { QG_KV_BLOCK = 16 }; /* tokens per block */
+
+typedef struct qg_kv_shape {
+    int32_t n_layers, n_kv_heads, head_dim;
+    qg_wformat format;
+} qg_kv_shape;
+
+typedef struct qg_kv qg_kv;
+typedef int32_t qg_kv_block; /* index, -1 = none */
+
+/* Bytes of one block: layers x (K, V) x heads x QG_KV_BLOCK x head_dim. */
+size_t qg_kv_block_bytes(const qg_kv_shape *shape);
+/* n_blocks >= 1.  Memory is reserved, not touched. */
+qg_status qg_kv_open(qg_kv **out, const qg_kv_shape *shape, int32_t n_blocks, qg_err *err);
+void qg_kv_close(qg_kv *kv);
+int32_t qg_kv_n_blocks(const qg_kv *kv);
+int32_t qg_kv_n_free(const qg_kv *kv);
+
+qg_kv_block qg_kv_take(qg_kv *kv); /* refs = 1; -1 when none is free */
+void qg_kv_ref(qg_kv *kv, qg_kv_block b);
+void qg_kv_unref(qg_kv *kv, qg_kv_block b); /* free at 0 */
+int32_t qg_kv_refs(const qg_kv *kv, qg_kv_block b);
+/* Copies the first n tokens (all layers) of block from into block to. */
+void qg_kv_copy(qg_kv *kv, qg_kv_block to, qg_kv_block from, int32_t n_tokens);
+/* Base of a block's part for one layer: K, then V (v_off elements further). */
+void *qg_kv_layer(const qg_kv *kv, qg_kv_block b, int32_t layer);
+
+/* A sequence's block list; slot s lies in blocks[s / QG_KV_BLOCK]. */
+typedef struct qg_kv_seq {
+    qg_kv *kv;
+    qg_kv_block *blocks; /* [n_blocks], each holds one reference */
+    int32_t n_blocks, cap;
+} qg_kv_seq;
+
+/* Makes slots [0, n_slots) backed by blocks; QG_ERR_BUSY when the pool is empty (what was there
+ * stays). */
+qg_status qg_kv_seq_grow(qg_kv_seq *seq, int32_t n_slots);
+/* Appends a block, taking over the caller's reference. */
+qg_status qg_kv_seq_adopt(qg_kv_seq *seq, qg_kv_block b);
+/* Gives back blocks beyond those that back [0, n_slots). */
+void qg_kv_seq_trim(qg_kv_seq *seq, int32_t n_slots);
+void qg_kv_seq_free(qg_kv_seq *seq);
+
+#endif

@@ -1,0 +1,75 @@
+/* The Qwen3 dense model: bind and check weights, pack them, run rows of tokens through the layers.
+ *
+ *   id -> embedding [hidden] -> layers x { rmsnorm, q|k|v, q/k norm, rope, KV store, attention, o,
+ *   residual, rmsnorm, gate|up, silu*up, down, residual } -> rmsnorm -> logits on demand
+ */
+#ifndef QG_MODEL_MODEL_H
+#define QG_MODEL_MODEL_H
+
+#include "base/pool.h"
+#include "fmt/modeldir.h"
+#include "kern/kern.h"
+#include "model/kv.h"
+
+typedef struct qg_model qg_model; /* immutable once open */
+
+typedef struct qg_model_options {
+    qg_dtype dtype;        /* F32, BF16, or AUTO (= BF16) */
+    uint32_t features;     /* QG_CPU_* bits to use */
+    int32_t max_positions; /* rope table length, <= config's; 0 = config's */
+} qg_model_options;
+
+/* Binds every tensor (missing, surplus, wrong shape: QG_ERR_FORMAT naming file and tensor;
+ * QG_ERR_UNSUPPORTED for another architecture), packs the matrices with the pool's threads and lets
+ * the file's pages go. dir must stay open while the model is. */
+qg_status qg_model_open(qg_model **out, const qg_modeldir *dir, const qg_model_options *opt,
+                        qg_pool *pool, qg_err *err);
+void qg_model_close(qg_model *model);
+
+const qg_config *qg_model_config(const qg_model *model);
+uint64_t qg_model_weight_bytes(const qg_model *model);
+const char *qg_model_kernel(const qg_model *model);
+/* Shape of the KV blocks this model needs. */
+qg_kv_shape qg_model_kv_shape(const qg_model *model);
+
+/* One token of one sequence in a pass. */
+typedef struct qg_row {
+    int32_t id;          /* [0, vocab_size) */
+    int32_t pos;         /* logical position = rope position, < max_positions */
+    int32_t slot;        /* where its K and V go in seq; already backed by a block */
+    int32_t tree_base;   /* as in qg_attn_row; INT32_MAX when linear */
+    const int32_t *path; /* slots of positions tree_base..pos (own slot last) */
+    const qg_kv_seq *seq;
+    bool want; /* the final hidden state of this row is wanted */
+} qg_row;
+
+typedef struct qg_scratch qg_scratch; /* one per thread of callers */
+qg_status qg_scratch_open(qg_scratch **out, const qg_model *model, int32_t max_rows,
+                          int32_t max_ctx, int32_t n_threads, qg_err *err);
+void qg_scratch_close(qg_scratch *scratch);
+
+/* Runs rows [0, n_rows), n_rows <= max_rows, through all layers.  Rows of one sequence stand in
+ * rising order of slots; a row sees earlier rows of this same pass.  Writes for each wanted row, in
+ * order, hidden[i][0..hidden) = the vector after the final norm.  stop (may be NULL) is polled
+ * between layers: when it returns true the pass ends with QG_ERR_CANCELLED and KV written so far is
+ * undefined. Bits do not depend on what else is in the pass, on chunking or on the number of
+ * threads. */
+qg_status qg_model_forward(const qg_model *model, qg_scratch *scratch, qg_pool *pool,
+                           const qg_row *rows, int32_t n_rows, float *hidden, bool (*stop)(void *),
+                           void *stop_arg);
+
+/* logits[i][0..vocab_size) for n hidden rows, row stride ldl elements. */
+void qg_model_logits(const qg_model *model, qg_scratch *scratch, qg_pool *pool, const float *hidden,
+                     int32_t n, float *logits, int64_t ldl);
+
+/* A few rows of the output matrix, packed apart: logits of the ids that can be answered.  Bits
+ * equal those of qg_model_logits. */
+typedef struct qg_head qg_head;
+qg_status qg_head_open(qg_head **out, const qg_model *model, const int32_t *ids, int32_t n_ids,
+                       qg_err *err);
+void qg_head_close(qg_head *head);
+/* logits [n][n_ids] */
+void qg_head_logits(const qg_head *head, const qg_model *model, qg_scratch *scratch,
+                    const float *hidden, int32_t n, float *logits);
+
+#endif
