@@ -1,10 +1,73 @@
 # Thin front door: everything real is in meson.build and tools/.
 B ?= build
+J ?= $(shell nproc)
+PREFIX ?= /usr/local
+PY = $(B)/venv/bin/python
+SHARED ?= $(abspath ../shared)
+ifneq ($(wildcard $(SHARED)/goldens),)
+export QGUARD_SHARED ?= $(SHARED)
+endif
 
-$(B)/build.ninja: meson.build meson_options.txt
-	@tools/setup
-	@[ -f $@ ] || meson setup $(B) > $(B).log || { cat $(B).log; exit 1; }
+# $(call build,FOLDER,MESON OPTIONS): configure once, then build; ninja itself notices later changes
+define build
+@mkdir -p $(1)
+@[ -f $(1)/build.ninja ] || meson setup $(2) $(1) > $(1)/setup.log 2>&1 || { cat $(1)/setup.log; exit 1; }
+@ninja -C $(1) -j$(J)
+endef
+SANITIZED = -Dbuildtype=debugoptimized -Db_lundef=false -Dfaults=true
 
-.PHONY: all
-all: $(B)/build.ninja
-	@ninja -C $(B)
+.PHONY: all setup-check demo check check-clients bench asan tsan fuzz lint install clean help
+
+all: ## build build/qguard (sets up first: installs Debian packages that are missing)
+	@tools/setup build
+	$(call build,$(B))
+
+demo: all ## judge the official examples with the built-in model
+	@tools/demo $(B)/qguard
+
+setup-check: all
+	@tools/setup check
+	@tools/venv $(B)/venv
+
+check: setup-check ## run all tests; ends with `N passed, N failed`
+	@$(PY) tools/check --build $(B) --pytest
+
+check-clients: setup-check ## the heavier tests with real clients
+	@$(PY) tools/check --pytest --heavy
+
+bench: all ## measure; see docs/MEASURING.md
+	@meson test -C $(B) --no-rebuild --benchmark --verbose
+
+asan: ## unit, kernel, fuzz and golden tests under address and undefined-behaviour sanitizers, with the fault hook
+	@tools/setup build
+	$(call build,$(B)/asan,-Db_sanitize=address$(comma)undefined $(SANITIZED))
+	@python3 tools/check --build $(B)/asan
+
+tsan: ## the same under the thread sanitizer
+	@tools/setup build
+	$(call build,$(B)/tsan,-Db_sanitize=thread $(SANITIZED))
+	@python3 tools/check --build $(B)/tsan
+comma := ,
+
+SEC ?= 60
+fuzz: ## fuzz one door: make fuzz T=safetensors SEC=60
+	@[ -f "tests/fuzz/fuzz_$(T).c" ] || { echo "make fuzz T=…: one of" $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)); exit 2; }
+	@tools/setup build fuzz
+	$(call build,$(B)/fuzz,--native-file tools/clang.ini -Dfuzz=true -Db_sanitize=address$(comma)undefined $(SANITIZED))
+	@mkdir -p $(B)/fuzz/found/$(T)
+	$(B)/fuzz/tests/fuzz/fuzz_$(T) -max_total_time=$(SEC) -timeout=10 -rss_limit_mb=2048 \
+	    -artifact_prefix=$(B)/fuzz/found/$(T)- $(B)/fuzz/found/$(T) tests/fuzz/corpus/$(T)
+
+lint: all ## the rules of the house (tools/lint)
+	@tools/setup lint
+	@python3 tools/lint --build $(B)
+
+install: all ## install command, library and header: make install PREFIX=/usr/local
+	@meson configure $(B) -Dprefix=$(abspath $(PREFIX))
+	@meson install -C $(B)
+
+clean: ## remove what was built (the Python packages of the tests too)
+	rm -rf $(B)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
