@@ -11,4 +11,7 @@
 #define QG_MAX_TEXT_BYTES (64u * 1024 * 1024)
 #define QG_MAX_JSON_DEPTH 64 /* nesting; stops stack exhaustion */
 
+/* threads of one pool; far above any machine this is built for, stops a typing mistake */
+#define QG_MAX_THREADS 1024
+
 #endif

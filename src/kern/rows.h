@@ -1,0 +1,18 @@
+/* Every row of the kernel tables by name, for the files that order them (x86/rows_x86.c,
+ * arm/rows_arm.c).  Others go through kern.h. */
+#ifndef QG_KERN_ROWS_H
+#define QG_KERN_ROWS_H
+
+#include "kern/kern.h"
+
+extern const qg_gemm qg_gemm_f32_ref, qg_gemm_bf16_ref;
+extern const qg_attn qg_attn_f32_ref, qg_attn_bf16_ref;
+extern const qg_vec qg_vec_ref;
+
+/* Storing is a plain copy or rounding: one function serves every row. */
+void qg_attn_store_f32(const qg_attn_shape *s, void *block, int32_t at, const float *k,
+                       const float *v);
+void qg_attn_store_bf16(const qg_attn_shape *s, void *block, int32_t at, const float *k,
+                        const float *v);
+
+#endif

@@ -1,0 +1,32 @@
+/* The kernel tables of this architecture: best first, ref last (it needs nothing). */
+#include "base/cpu.h"
+#include "kern/rows.h"
+
+const qg_gemm *const *qg_gemm_rows(void)
+{
+    static const qg_gemm *const rows[] = {
+        &qg_gemm_bf16_ref,
+        &qg_gemm_f32_ref,
+        NULL,
+    };
+    return rows;
+}
+
+const qg_attn *const *qg_attn_rows(void)
+{
+    static const qg_attn *const rows[] = {
+        &qg_attn_bf16_ref,
+        &qg_attn_f32_ref,
+        NULL,
+    };
+    return rows;
+}
+
+const qg_vec *const *qg_vec_rows(void)
+{
+    static const qg_vec *const rows[] = {
+        &qg_vec_ref,
+        NULL,
+    };
+    return rows;
+}
