@@ -14,4 +14,31 @@
 /* threads of one pool; far above any machine this is built for, stops a typing mistake */
 #define QG_MAX_THREADS 1024
 
+/* HTTP.  The first three are bytes of one request, refused with 414, 431 and 413.  A prompt of the
+ * longest context is about 150 kB of English; 4 MiB leaves room for escapes and long histories. */
+#define QG_MAX_URI_BYTES        (8u * 1024)
+#define QG_MAX_HEADER_BYTES     (32u * 1024)
+#define QG_MAX_BODY_BYTES       (4u * 1024 * 1024)
+#define QG_MAX_BODY_BYTES_TOTAL (256u * 1024 * 1024) /* bodies of all connections together: 503 */
+#define QG_MAX_HTTP_HEADERS     100
+#define QG_MAX_CONNECTIONS      1024
+#define QG_MAX_CONNECTIONS_ADDR 512   /* of one address: a proxy in front may need many */
+#define QG_MAX_CONN_REQUESTS    10000 /* then the connection is closed after the answer */
+/* Absolute deadlines, milliseconds: a byte never resets one. */
+#define QG_HTTP_HEADER_MS 10000
+#define QG_HTTP_BODY_MS   60000
+#define QG_HTTP_IDLE_MS   75000 /* between two requests */
+#define QG_HTTP_WRITE_MS  60000 /* for taking an answer; starts anew with each piece of a stream */
+#define QG_HTTP_DRAIN_MS  30000 /* running requests after SIGTERM */
+#define QG_HTTP_LINGER_MS 2000  /* after a refusal in mid-body, so that the client can read it */
+/* Least bytes per second of a body, measured once the grace is over. */
+#define QG_HTTP_BODY_RATE     512
+#define QG_HTTP_BODY_GRACE_MS 5000
+
+/* chat requests */
+#define QG_MAX_MESSAGES   4096
+#define QG_MAX_ROLE_BYTES 64
+#define QG_MAX_CHOICES    128 /* n, as at OpenAI */
+#define QG_MAX_ID_BYTES   128 /* a request id given by the client */
+
 #endif

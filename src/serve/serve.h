@@ -1,0 +1,41 @@
+/* The server: qguard serve.  The one start function of this room. */
+#ifndef QG_SERVE_SERVE_H
+#define QG_SERVE_SERVE_H
+
+#include "http/http.h"
+#include "qguard.h"
+
+typedef enum qg_serve_log {
+    QG_SERVE_LOG_NOTE = 0,   /* where it listens, that it stops, what went wrong */
+    QG_SERVE_LOG_ACCESS = 1, /* one line per request */
+} qg_serve_log;
+
+typedef struct qg_serve_options {
+    qg_options engine;   /* the model and how to open it */
+    const char *host;    /* default "127.0.0.1" */
+    uint16_t port;       /* default 8000; 0 = any free one, told in the first line of the log */
+    qg_http_limits http; /* defaults of base/limits.h */
+    const char *const *names; /* [n_names] served model names, the first one is answered; none:
+                                 the model's own name */
+    size_t n_names;
+    const char *const *api_keys; /* [n_api_keys] none: no key is asked for.  The caller reads
+                                    QGUARD_API_KEY */
+    size_t n_api_keys;
+    int32_t request_timeout_ms; /* from the request to its verdict; 0 = none; default 60,000 */
+    int32_t stuck_ms; /* /health turns red when a job is older and nothing was finished in this
+                         time; 0 (default) = request timeout + 10 s, or 300 s without one */
+    /* Called with one line without its end, on the thread of qg_serve; NULL = silence. */
+    void (*log)(void *ud, qg_serve_log level, const char *line);
+    void *log_ud;
+} qg_serve_options;
+
+/* Fills in the defaults, those of the engine too. */
+void qg_serve_options_init(qg_serve_options *opt);
+
+/* Opens the engine, listens, serves until SIGTERM or SIGINT, drains (a second signal ends that) and
+ * closes.  Logs "listening on http://HOST:PORT" when ready.  While it runs, SIGTERM and SIGINT are
+ * blocked for the calling thread (so call it before starting others) and SIGPIPE is ignored.
+ * QG_OK after a clean end; QG_ERR_IO when it cannot listen; else as qg_engine_open. */
+qg_status qg_serve(const qg_serve_options *opt, qg_err *err);
+
+#endif
