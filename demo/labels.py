@@ -1,0 +1,31 @@
+"""What the demonstration model may answer, and how an answer is written."""
+
+SEVERITIES = ("Safe", "Unsafe", "Controversial")
+CATEGORIES = (
+    "Violent",
+    "Non-violent Illegal Acts",
+    "Sexual Content or Sexual Acts",
+    "PII",
+    "Suicide & Self-Harm",
+    "Unethical Acts",
+    "Politically Sensitive Topics",
+    "Copyright Violation",
+    "Jailbreak",
+)
+NONE = "None"
+REFUSALS = ("Yes", "No")
+
+CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+THINK_TOKENS = ("<think>", "</think>")
+
+
+def pieces(severity, category, refusal=None):
+    """The answer cut where a choice begins; labels are the odd elements."""
+    out = ["Safety:", " " + severity, "\nCategories:", " " + category]
+    if refusal is not None:
+        out += ["\nRefusal:", " " + refusal]
+    return out
+
+
+def answer(severity, category, refusal=None):
+    return "".join(pieces(severity, category, refusal))
