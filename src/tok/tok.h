@@ -8,7 +8,7 @@ typedef struct qg_tok qg_tok; /* immutable once open; any number of threads may 
 
 /* Reads a tokenizer.json (its bytes are not needed afterwards).  A component, pattern or option
  * that is not supported is refused by name: QG_ERR_UNSUPPORTED; damaged input: QG_ERR_FORMAT.
- * Bounds: ids below QG_MAX_VOCAB, each token at most QG_MAX_TOKEN_BYTES. */
+ * Bounds: ids below QG_MAX_TOKENIZER_IDS, each token at most QG_MAX_TOKEN_BYTES. */
 qg_status qg_tok_open(qg_tok **out, qg_slice json, qg_err *err);
 void qg_tok_close(qg_tok *tok);
 
