@@ -26,7 +26,7 @@ demo: all ## judge the official examples with the built-in model
 	@tools/demo $(B)/qguard
 
 setup-check: all
-	@tools/setup check
+	@tools/setup check lint
 	@tools/venv $(B)/venv
 
 check: setup-check ## run all tests; ends with `N passed, N failed`
