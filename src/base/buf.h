@@ -37,8 +37,10 @@ typedef struct qg_ids {
     size_t n, cap;
 } qg_ids; /* zero-initialise; at most QG_MAX_IDS entries */
 
+/* Append ids; QG_ERR_TOO_LONG past QG_MAX_IDS, QG_ERR_NOMEM; the list then keeps what it had. */
 qg_status qg_ids_add(qg_ids *ids, const int32_t *p, size_t n) __attribute__((warn_unused_result));
 qg_status qg_ids_push(qg_ids *ids, int32_t id) __attribute__((warn_unused_result));
+/* The list is empty and usable again. */
 void qg_ids_free(qg_ids *ids);
 
 #endif

@@ -32,6 +32,7 @@ typedef struct qg_http_limits {
     int32_t body_grace_ms;
 } qg_http_limits;
 
+/* Fills in the defaults. */
 void qg_http_limits_init(qg_http_limits *limits);
 
 /* ---- answers --------------------------------------------------------------------------------- */

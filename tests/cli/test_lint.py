@@ -12,7 +12,10 @@ GOOD = {
     ".clang-format": "BasedOnStyle: LLVM\nIndentWidth: 4\nColumnLimit: 100\n"
                      "BreakBeforeBraces: Linux\nAllowShortFunctionsOnASingleLine: None\n",
     "include/qguard.h": "#ifndef QGUARD_H\n#define QGUARD_H\n\n#define QG_API\n"
-                        "QG_API int qg_one(void);\n\n#endif\n",
+                        "/* One. */\nQG_API int qg_one(void);\n\n#endif\n",
+    "src/base/meson.build": "base_src = files('mem.c')\n",
+    "src/meson.build": "cli_src = files('cli/main.c')\n",
+    "tests/unit/meson.build": "tests = ['b']\n",
     "src/base/mem.h": "#ifndef QG_BASE_MEM_H\n#define QG_BASE_MEM_H\n\n"
                       "/* Like free(), but \"ours\". */\nvoid qg_mfree(void *p);\n\n#endif\n",
     "src/base/mem.c": '#include "base/mem.h"\n\n#include <stdlib.h>\n\n'
@@ -43,9 +46,13 @@ BAD = [
     ("banned", "src/base/a.c", "void qg_a(void)\n{\n    exit(1);\n}\n", "exit"),
     ("banned", "src/base/a.c", 'void qg_a(void)\n{\n    fprintf(0, "");\n}\n', "fprintf"),
     ("banned", "tests/unit/a.c", "int a(char *s)\n{\n    return atoi(s);\n}\n", "atoi"),
+    ("include", "src/cli/a.c", '#include "serve/chat.h"\n', "cli sees serve/serve.h alone"),
     ("if", "src/text/a.c", "#ifdef __x86_64__\nint qg_a(void);\n#endif\n", "#ifdef"),
     ("guard", "src/text/a.h", "#pragma once\n", "QG_TEXT_A_H"),
     ("name", "src/text/mem.c", "int qg_a(void);\n", "src/base/mem.c"),
+    ("built", "src/text/a.c", "int qg_a;\n", "no meson.build names"),
+    ("built", "tests/unit/test_a.c", "int a;\n", "no meson.build names"),
+    ("comment", "src/text/a.h", "/* one */\nint qg_a(void);\n\nint qg_b(int n);\n", "qg_b has no"),
     ("length", "src/text/a.c", "int qg_a(void);\n" * 601, "601 lines"),
     ("function", "src/text/a.c", long_function(81), "qg_long has 81 lines"),
     ("width", "src/text/a.c", "/* " + "x" * 98 + " */\n", "104 columns"),
@@ -120,6 +127,13 @@ def test_names_in_comments_strings_and_members_are_fine(repo, tmp_path):
             "void qg_a(struct s *x)\n{\n    x->free(x);\n    (*x).exit(x);\n}\n")
     write(tmp_path, {**GOOD, "src/text/a.c": text})
     assert lint(repo, tmp_path, "--only", "banned").returncode == 0
+
+
+def test_an_exception_that_is_not_needed_is_a_finding(repo, tmp_path):
+    write(tmp_path, {**GOOD, "tools/lint.allow": "banned src/text/*.c exit  # long gone\n"})
+    (tmp_path / "build").mkdir()
+    done = lint(repo, tmp_path, "--build", tmp_path / "build")
+    assert done.returncode == 1 and "allow: not needed: banned src/text/*.c exit" in done.stdout
 
 
 def test_an_allowed_finding_is_not_shown(repo, tmp_path):
