@@ -45,5 +45,15 @@
 #define QG_MAX_ROLE_BYTES 64
 #define QG_MAX_CHOICES    128 /* n, as at OpenAI */
 #define QG_MAX_ID_BYTES   128 /* a request id given by the client */
+/* chat templates.  Those of the families we know are 4 to 30 KB, and render 1,000 messages in
+ * fewer than 100,000 steps; a template comes with the model, so it is not trusted.  A step is a
+ * node evaluated, an element or 256 bytes touched. */
+#define QG_MAX_TMPL_BYTES   (512u * 1024) /* source */
+#define QG_MAX_TMPL_NAMES   1024          /* different names in one template */
+#define QG_MAX_TMPL_NESTING 100           /* brackets and blocks inside each other */
+#define QG_MAX_TMPL_DEPTH   500           /* evaluation: macros and chains of operators, too */
+#define QG_MAX_TMPL_STEPS   (8u * 1024 * 1024)
+#define QG_MAX_TMPL_RANGE   100000               /* length of range(), as in the reference */
+#define QG_MAX_TMPL_ARENA   (256u * 1024 * 1024) /* memory of one rendering beside its result */
 
 #endif
