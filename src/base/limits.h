@@ -8,7 +8,7 @@
 
 /* tokenizer.json; the largest vocabularies in use have 262,144 tokens in 34 MB */
 #define QG_MAX_TOKENIZER_BYTES (64u * 1024 * 1024)
-#define QG_MAX_TOKENIZER_IDS   (4u * 1024 * 1024) /* ids and merges */
+#define QG_MAX_TOKENIZER_IDS   (2u * 1024 * 1024) /* ids and merges */
 #define QG_MAX_TOKEN_BYTES     1024               /* of one token; Qwen3's longest is 128 blanks */
 
 /* text: contents and rendered prompts.  64 MiB is 2,000 times the longest context in bytes, so the
