@@ -16,7 +16,9 @@ define build
 endef
 SANITIZED = -Dbuildtype=debugoptimized -Db_lundef=false -Dfaults=true
 
-.PHONY: all setup-check demo check check-clients bench asan tsan fuzz lint install clean help
+comma := ,
+
+.PHONY: all setup-check build-asan demo check check-clients bench asan tsan fuzz lint install clean help
 
 all: ## build build/qguard (sets up first: installs Debian packages that are missing)
 	@tools/setup build
@@ -29,8 +31,8 @@ setup-check: all
 	@tools/setup check lint
 	@tools/venv $(B)/venv
 
-check: setup-check ## run all tests; ends with `N passed, N failed`
-	@$(PY) tools/check --build $(B) --pytest
+check: setup-check build-asan ## run all tests; ends with `N passed, N failed`
+	@$(PY) tools/check --build $(B) --build $(B)/asan:unit,fuzz --pytest
 
 check-clients: setup-check ## the heavier tests with real clients
 	@$(PY) tools/check --pytest --heavy
@@ -38,16 +40,17 @@ check-clients: setup-check ## the heavier tests with real clients
 bench: all ## measure; see docs/MEASURING.md
 	@meson test -C $(B) --no-rebuild --benchmark --verbose
 
-asan: ## unit, kernel, fuzz and golden tests under address and undefined-behaviour sanitizers, with the fault hook
+build-asan:
 	@tools/setup build
 	$(call build,$(B)/asan,-Db_sanitize=address$(comma)undefined $(SANITIZED))
+
+asan: build-asan ## all meson tests under address and undefined-behaviour sanitizers, with the fault hook
 	@python3 tools/check --build $(B)/asan
 
 tsan: ## the same under the thread sanitizer
 	@tools/setup build
 	$(call build,$(B)/tsan,-Db_sanitize=thread $(SANITIZED))
 	@python3 tools/check --build $(B)/tsan
-comma := ,
 
 SEC ?= 60
 fuzz: ## fuzz one door: make fuzz T=safetensors SEC=60
