@@ -10,6 +10,7 @@ static qg_status emit_run(qg_rendered *out, size_t n, bool input, qg_status *why
         last->end += n;
         return QG_OK;
     }
+    size_t start = last ? last->end : 0; /* last moves when spans grow */
     if (out->n_spans == out->spans_cap) {
         size_t cap = out->spans_cap ? out->spans_cap * 2 : 32;
         qg_span *spans = qg_realloc_array(out->spans, cap, sizeof *spans);
@@ -18,7 +19,7 @@ static qg_status emit_run(qg_rendered *out, size_t n, bool input, qg_status *why
         out->spans = spans;
         out->spans_cap = cap;
     }
-    out->spans[out->n_spans++] = (qg_span){(last ? last->end : 0) + n, input};
+    out->spans[out->n_spans++] = (qg_span){start + n, input};
     return QG_OK;
 }
 
