@@ -110,7 +110,8 @@ static qg_status check_pre_tokenizer(const json_t *root, qg_err *err)
 
 static qg_status check_model(const json_t *root, qg_err *err)
 {
-    const json_t *model = json_object_get(root, "model");
+    json_t *model;
+    QG_TRY(qg_json_get_object(root, "model", &model, err));
     if (json_object_get(model, "type")) /* files of old versions have none */
         QG_TRY(want_type(model, "model", "BPE", err));
     const json_t *dropout = json_object_get(model, "dropout");
