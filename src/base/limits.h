@@ -56,4 +56,24 @@
 #define QG_MAX_TMPL_RANGE   100000               /* length of range(), as in the reference */
 #define QG_MAX_TMPL_ARENA   (256u * 1024 * 1024) /* memory of one rendering beside its result */
 
+/* model directories.  The largest published model of the family has 406 tensors in 4 shards, a
+ * header of 50 kB, a config.json of 2 kB, a tokenizer_config.json of 10 kB. */
+#define QG_ST_HEADER_MAX      (8u * 1024 * 1024) /* one shard; parsed JSON takes up to 40 times it */
+#define QG_MAX_CONFIG_BYTES   (1024u * 1024)     /* config.json, generation_config.json */
+#define QG_MAX_TOKCONF_BYTES  (4u * 1024 * 1024) /* tokenizer_config.json, chat_template.json */
+#define QG_MAX_TEMPLATE_BYTES (1024u * 1024)     /* source of a chat template */
+#define QG_MAX_SHARDS         1024
+#define QG_MAX_TENSORS        65536 /* in one directory */
+#define QG_MAX_TENSOR_NAME    256   /* bytes */
+
+/* config.json.  With all at their ceilings the products (2^40 for the embedding) fit int64. */
+#define QG_MAX_VOCAB        (16 * 1024 * 1024)
+#define QG_MAX_HIDDEN       65536
+#define QG_MAX_INTERMEDIATE (1024 * 1024)
+#define QG_MAX_LAYERS       1024
+#define QG_MAX_HEADS        1024
+#define QG_MAX_HEAD_DIM     1024
+#define QG_MAX_Q_WIDTH      (256 * 1024) /* n_heads * head_dim */
+#define QG_MAX_POSITIONS    (16 * 1024 * 1024)
+
 #endif

@@ -42,6 +42,10 @@ static void errors_are_sentences_with_prefixes(void **state)
     assert_int_equal(qg_fail_prefix(&err, QG_ERR_FORMAT, "%s", "a.safetensors"), QG_ERR_FORMAT);
     assert_string_equal(err.msg, "a.safetensors: header of 7 bytes");
     assert_int_equal(qg_fail(NULL, QG_ERR_IO, "x"), QG_ERR_IO);
+    qg_fail(&err, QG_ERR_IO, "a\nb\x1b[1m \xE4\xB8\xAD \xE4\xB8 \xFF\x80 %s", "\x7F.");
+    assert_string_equal(err.msg, "a?b?[1m \xE4\xB8\xAD ?? ?? ?.");
+    qg_fail(&err, QG_ERR_IO, "%600s", "x"); /* cut, but still one sentence */
+    assert_int_equal(strlen(err.msg), sizeof err.msg - 1);
     assert_string_equal(qg_status_name(QG_ERR_TOO_LONG), "too_long");
     assert_string_equal(qg_status_name((qg_status)99), "unknown");
 }
