@@ -5,32 +5,8 @@
 #define QG_FMT_MODELDIR_H
 
 #include "base/buf.h"
-#include "base/map.h"
-
-#include <jansson.h>
-
-typedef struct qg_config {
-    char *architecture; /* "Qwen3ForCausalLM", "Qwen3ForGuardModel" */
-    int32_t vocab_size, hidden, intermediate, n_layers;
-    int32_t n_heads, n_kv_heads, head_dim;
-    int32_t max_positions;
-    float rms_eps;
-    double rope_theta;
-    bool tied;      /* tie_word_embeddings */
-    qg_dtype dtype; /* torch_dtype or dtype: what the file says it holds; AUTO if silent */
-    int32_t eos[8]; /* generation_config.json, else config.json; end-of-answer ids */
-    int32_t n_eos;
-} qg_config;
-
-typedef struct qg_tensor {
-    const char *name; /* 0-terminated, lives with the directory */
-    const char *file; /* shard it lies in */
-    qg_dtype dtype;   /* F32, BF16, F16 */
-    int32_t n_dims;   /* 0..4 */
-    int64_t dim[4];   /* outermost first, unused = 1 */
-    const void *data; /* aligned to nothing in particular: read with memcpy or unaligned loads */
-    size_t bytes;
-} qg_tensor;
+#include "fmt/config.h"
+#include "fmt/safetensors.h"
 
 typedef struct qg_modeldir qg_modeldir;
 
@@ -42,15 +18,32 @@ typedef struct qg_file {
 
 enum { QG_MODELDIR_TENSORS = 1u }; /* else only the small files are looked at */
 
-/* Opens a directory; with QG_MODELDIR_TENSORS also reads config.json and maps every shard, indexing
- * each by its own header.  err names file and field or tensor. */
+/* Opens a directory; with QG_MODELDIR_TENSORS also reads config.json (and generation_config.json,
+ * when there is one) and maps every *.safetensors file that does not begin with a dot, indexing
+ * each by its own header; model.safetensors.index.json is only compared.  Links are followed, as in
+ * the hub's cache.  err names file and field or tensor.  QG_ERR_IO for what is absent or
+ * unreadable, QG_ERR_FORMAT, QG_ERR_UNSUPPORTED, QG_ERR_NOMEM; *out is then NULL.  The files must
+ * not be shortened while the directory is open. */
 qg_status qg_modeldir_open(qg_modeldir **out, const char *path, unsigned flags, qg_err *err);
-/* The same over files in memory, borrowed until close. */
+/* The same over files in memory; names and bytes are borrowed until close. */
 qg_status qg_modeldir_open_files(qg_modeldir **out, const qg_file *files, size_t n_files,
                                  unsigned flags, qg_err *err);
+/* As qg_modeldir_open with QG_MODELDIR_TENSORS, for looking at broken models: goes on past problems
+ * and hands each to each().  *out is set whenever path is a directory that can be listed, with what
+ * could be read (config NULL when it could not).  Returns the first problem's status. */
+qg_status qg_modeldir_survey(qg_modeldir **out, const char *path, qg_problem_fn *each, void *ud,
+                             qg_err *err);
+/* The same over files in memory. */
+qg_status qg_modeldir_survey_files(qg_modeldir **out, const qg_file *files, size_t n_files,
+                                   qg_problem_fn *each, void *ud, qg_err *err);
+/* NULL is fine. */
 void qg_modeldir_close(qg_modeldir *dir);
 
+/* The calls below read what does not change and may be made from any thread, but for
+ * qg_modeldir_file and qg_modeldir_chat_template: one thread at a time. */
+
 const char *qg_modeldir_name(const qg_modeldir *dir); /* last path component, or "qguard-demo" */
+/* NULL when opened without QG_MODELDIR_TENSORS. */
 const qg_config *qg_modeldir_config(const qg_modeldir *dir);
 size_t qg_modeldir_n_tensors(const qg_modeldir *dir);
 const qg_tensor *qg_modeldir_tensor_at(const qg_modeldir *dir, size_t i);      /* sorted by name */
@@ -58,14 +51,19 @@ const qg_tensor *qg_modeldir_tensor(const qg_modeldir *dir, const char *name); /
 /* The tensor's bytes are not needed for now: lets the system take the pages back. */
 void qg_modeldir_drop(const qg_modeldir *dir, const qg_tensor *t);
 
+size_t qg_modeldir_n_shards(const qg_modeldir *dir);
+const qg_shard *qg_modeldir_shard(const qg_modeldir *dir, size_t i); /* sorted by file name */
+
+/* Whether a file of this name is there (also when it cannot be read). */
+bool qg_modeldir_has(const qg_modeldir *dir, const char *name);
 /* Bytes of a small file ("tokenizer.json"), mapped, alive until close. QG_ERR_IO when absent. */
 qg_status qg_modeldir_file(qg_modeldir *dir, const char *name, qg_slice *bytes, qg_err *err);
 /* The chat template's source: chat_template.jinja, else chat_template in tokenizer_config.json
- * (a string, or the list form's "default").  source is filled (caller inits and frees it). */
+ * (a string, or the list form's "default"), else chat_template in chat_template.json.  source is
+ * filled (caller inits and frees it).  QG_ERR_FORMAT naming the three when there is none. */
 qg_status qg_modeldir_chat_template(qg_modeldir *dir, qg_buf *source, qg_err *err);
 
-/* Sentences about things that are odd but do not prevent loading (wrong index file, lm_head
- * differing from tied embedding, …). */
+/* Sentences about things that are odd but do not prevent loading (a wrong index file, …). */
 size_t qg_modeldir_n_warnings(const qg_modeldir *dir);
 const char *qg_modeldir_warning(const qg_modeldir *dir, size_t i);
 

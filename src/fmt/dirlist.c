@@ -1,0 +1,137 @@
+#define _GNU_SOURCE
+#include "fmt/dirlist.h"
+
+#include "base/mem.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+bool qg_strings_add(qg_strings *list, const char *s)
+{
+    char **grown = qg_realloc_array(list->p, list->n + 1, sizeof *grown);
+    if (!grown)
+        return false;
+    list->p = grown;
+    grown[list->n] = qg_memdup0(s, strlen(s));
+    if (!grown[list->n])
+        return false;
+    list->n++;
+    return true;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void qg_strings_sort(qg_strings *list)
+{
+    if (list->n)
+        qsort(list->p, list->n, sizeof *list->p, by_bytes);
+}
+
+void qg_strings_free(qg_strings *list)
+{
+    for (size_t i = 0; i < list->n; i++)
+        qg_mfree(list->p[i]);
+    qg_mfree(list->p);
+    *list = (qg_strings){0};
+}
+
+bool qg_has_suffix(const char *s, const char *suffix)
+{
+    size_t n = strlen(s), m = strlen(suffix);
+    return n >= m && memcmp(s + n - m, suffix, m) == 0;
+}
+
+char *qg_path_join(const char *dir, const char *name)
+{
+    size_t n = strlen(dir), m = strlen(name);
+    char *path = qg_malloc(n + m + 2);
+    if (!path)
+        return NULL;
+    memcpy(path, dir, n);
+    path[n] = '/';
+    memcpy(path + n + 1, name, m + 1);
+    return path;
+}
+
+char *qg_path_name(const char *path)
+{
+    char real[PATH_MAX];
+    size_t n = strlen(path), from;
+
+    for (;;) {
+        while (n > 1 && path[n - 1] == '/')
+            n--;
+        for (from = n; from > 0 && path[from - 1] != '/'; from--)
+            ;
+        bool dots = (n - from == 1 && path[from] == '.') ||
+                    (n - from == 2 && path[from] == '.' && path[from + 1] == '.');
+        if (!dots || path == real || !realpath(path, real))
+            return qg_memdup0(path + from, n - from);
+        path = real;
+        n = strlen(real);
+    }
+}
+
+bool qg_path_exists(const char *dir, const char *name)
+{
+    struct stat st;
+    char *path = qg_path_join(dir, name);
+    /* lstat: a broken link is there; opening it then says what is wrong.  Out of memory: "yes" lets
+     * the open report it. */
+    bool there = !path || lstat(path, &st) == 0;
+
+    qg_mfree(path);
+    return there;
+}
+
+qg_status qg_path_check_dir(const char *path, qg_err *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0)
+        return qg_fail(err, QG_ERR_IO, "%s: %s", path[0] ? path : "(empty path)", strerror(errno));
+    if (S_ISDIR(st.st_mode))
+        return QG_OK;
+    if (qg_has_suffix(path, ".gguf"))
+        return qg_fail(err, QG_ERR_UNSUPPORTED,
+                       "%s: GGUF files cannot be read by this version; give a directory with "
+                       "config.json and *.safetensors",
+                       path);
+    return qg_fail(err, QG_ERR_IO,
+                   "%s: not a directory; a model is a directory with config.json and "
+                   "*.safetensors",
+                   path);
+}
+
+qg_status qg_list_files(const char *dir, const char *suffix, size_t max, qg_strings *names,
+                        qg_err *err)
+{
+    struct dirent *entry;
+    qg_status rc = QG_OK;
+
+    DIR *d = opendir(dir);
+    if (!d)
+        return qg_fail(err, QG_ERR_IO, "%s: %s", dir, strerror(errno));
+    errno = 0;
+    while (rc == QG_OK && (entry = readdir(d))) {
+        if (entry->d_name[0] == '.' || !qg_has_suffix(entry->d_name, suffix))
+            continue;
+        if (names->n == max)
+            rc = qg_fail(err, QG_ERR_FORMAT, "%s: more than %zu files *%s", dir, max, suffix);
+        else if (!qg_strings_add(names, entry->d_name))
+            rc = qg_fail(err, QG_ERR_NOMEM, "out of memory");
+        errno = 0;
+    }
+    if (rc == QG_OK && errno)
+        rc = qg_fail(err, QG_ERR_IO, "%s: %s", dir, strerror(errno));
+    closedir(d);
+    qg_strings_sort(names);
+    return rc;
+}
