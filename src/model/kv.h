@@ -21,34 +21,39 @@ typedef struct qg_kv_shape {
 typedef struct qg_kv qg_kv;
 typedef int32_t qg_kv_block; /* index, -1 = none */
 
-/* Bytes of one block: layers x (K, V) x heads x QG_KV_BLOCK x head_dim. */
+/* Bytes of one block: layers x (K, V) x heads x QG_KV_BLOCK x head_dim.  0 when that does not fit
+ * or a number is not positive. */
 size_t qg_kv_block_bytes(const qg_kv_shape *shape);
 /* n_blocks >= 1.  Memory is reserved, not touched. */
 qg_status qg_kv_open(qg_kv **out, const qg_kv_shape *shape, int32_t n_blocks, qg_err *err);
 void qg_kv_close(qg_kv *kv);
+qg_kv_shape qg_kv_shape_of(const qg_kv *kv);
 int32_t qg_kv_n_blocks(const qg_kv *kv);
 int32_t qg_kv_n_free(const qg_kv *kv);
 
+/* A block that is out of range or free is left alone by all of these: a double unref cannot harm
+ * another owner's bookkeeping. */
 qg_kv_block qg_kv_take(qg_kv *kv); /* refs = 1; -1 when none is free */
 void qg_kv_ref(qg_kv *kv, qg_kv_block b);
 void qg_kv_unref(qg_kv *kv, qg_kv_block b); /* free at 0 */
 int32_t qg_kv_refs(const qg_kv *kv, qg_kv_block b);
-/* Copies the first n tokens (all layers) of block from into block to. */
+/* Copies the first n_tokens (all layers) of block from into block to. */
 void qg_kv_copy(qg_kv *kv, qg_kv_block to, qg_kv_block from, int32_t n_tokens);
 /* Base of a block's part for one layer: K, then V (v_off elements further). */
 void *qg_kv_layer(const qg_kv *kv, qg_kv_block b, int32_t layer);
 
-/* A sequence's block list; slot s lies in blocks[s / QG_KV_BLOCK]. */
+/* A sequence's block list; slot s lies in blocks[s / QG_KV_BLOCK].  Born as {.kv = kv}. */
 typedef struct qg_kv_seq {
     qg_kv *kv;
     qg_kv_block *blocks; /* [n_blocks], each holds one reference */
     int32_t n_blocks, cap;
 } qg_kv_seq;
 
-/* Makes slots [0, n_slots) backed by blocks; QG_ERR_BUSY when the pool is empty (what was there
- * stays). */
+/* Makes slots [0, n_slots) backed by blocks; all of them, or QG_ERR_BUSY (the pool has too few) or
+ * QG_ERR_NOMEM and what was there stays. */
 qg_status qg_kv_seq_grow(qg_kv_seq *seq, int32_t n_slots);
-/* Appends a block, taking over the caller's reference. */
+/* Appends a block, taking over the caller's reference.  On failure (QG_ERR_NOMEM; QG_ERR_ARG: the
+ * block is free) the reference stays the caller's. */
 qg_status qg_kv_seq_adopt(qg_kv_seq *seq, qg_kv_block b);
 /* Gives back blocks beyond those that back [0, n_slots). */
 void qg_kv_seq_trim(qg_kv_seq *seq, int32_t n_slots);

@@ -16,7 +16,7 @@ typedef struct qg_model qg_model; /* immutable once open */
 typedef struct qg_model_options {
     qg_dtype dtype;        /* F32, BF16, or AUTO (= BF16) */
     uint32_t features;     /* QG_CPU_* bits to use */
-    int32_t max_positions; /* rope table length, <= config's; 0 = config's */
+    int32_t max_positions; /* longest context, <= config's; 0 = config's */
 } qg_model_options;
 
 /* Binds every tensor (missing, surplus, wrong shape: QG_ERR_FORMAT naming file and tensor;
@@ -27,8 +27,11 @@ qg_status qg_model_open(qg_model **out, const qg_modeldir *dir, const qg_model_o
 void qg_model_close(qg_model *model);
 
 const qg_config *qg_model_config(const qg_model *model);
+/* Packed weights, and the embedding where it is read from the file. */
 uint64_t qg_model_weight_bytes(const qg_model *model);
 const char *qg_model_kernel(const qg_model *model);
+/* A sentence about something odd that did not prevent opening, or NULL. */
+const char *qg_model_warning(const qg_model *model);
 /* Shape of the KV blocks this model needs. */
 qg_kv_shape qg_model_kv_shape(const qg_model *model);
 
@@ -52,7 +55,8 @@ void qg_scratch_close(qg_scratch *scratch);
  * rising order of slots; a row sees earlier rows of this same pass.  Writes for each wanted row, in
  * order, hidden[i][0..hidden) = the vector after the final norm.  stop (may be NULL) is polled
  * between layers: when it returns true the pass ends with QG_ERR_CANCELLED and KV written so far is
- * undefined. Bits do not depend on what else is in the pass, on chunking or on the number of
+ * undefined.  QG_ERR_ARG: a row breaks a rule above.  QG_ERR_INTERNAL: a wanted value is not a
+ * finite number.  Bits do not depend on what else is in the pass, on chunking or on the number of
  * threads. */
 qg_status qg_model_forward(const qg_model *model, qg_scratch *scratch, qg_pool *pool,
                            const qg_row *rows, int32_t n_rows, float *hidden, bool (*stop)(void *),

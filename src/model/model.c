@@ -1,0 +1,98 @@
+#include "model/model_int.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+
+static qg_status set_up(qg_model *m, const qg_model_options *opt, qg_err *err)
+{
+    const qg_config *c = m->cfg;
+    if (opt->dtype != QG_DTYPE_AUTO && opt->dtype != QG_DTYPE_F32 && opt->dtype != QG_DTYPE_BF16)
+        return qg_fail(err, QG_ERR_UNSUPPORTED, "only float32 and bfloat16 are supported");
+    if (opt->max_positions < 0 || opt->max_positions > c->max_positions)
+        return qg_fail(err, QG_ERR_ARG, "%d positions asked for, the model has %d",
+                       opt->max_positions, c->max_positions);
+    m->max_positions = opt->max_positions ? opt->max_positions : c->max_positions;
+    qg_wformat format = opt->dtype == QG_DTYPE_F32 ? QG_W_F32 : QG_W_BF16;
+    m->gemm = qg_gemm_pick(format, opt->features);
+    m->attn = qg_attn_pick(format, opt->features);
+    m->vec = qg_vec_pick(opt->features);
+    m->attn_shape = (qg_attn_shape){
+        .n_heads = c->n_heads,
+        .n_kv_heads = c->n_kv_heads,
+        .head_dim = c->head_dim,
+        .block_len = QG_KV_BLOCK,
+        .v_off = (int64_t)c->n_kv_heads * QG_KV_BLOCK * c->head_dim,
+        .scale = 1.0f / sqrtf((float)c->head_dim),
+    };
+    m->layers = qg_calloc((size_t)c->n_layers, sizeof *m->layers);
+    if (!m->layers)
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory for the layers");
+    return QG_OK;
+}
+
+qg_status qg_model_open(qg_model **out, const qg_modeldir *dir, const qg_model_options *opt,
+                        qg_pool *pool, qg_err *err)
+{
+    qg_bound bound;
+    *out = NULL;
+    QG_TRY(qg_bind(&bound, dir, err));
+    qg_status rc = QG_ERR_NOMEM;
+    qg_model *m = qg_calloc(1, sizeof *m);
+    if (!m) {
+        qg_fail(err, rc, "out of memory for the model");
+        goto out;
+    }
+    m->dir = dir;
+    m->cfg = qg_modeldir_config(dir);
+    rc = set_up(m, opt, err);
+    if (rc == QG_OK)
+        rc = qg_pack(m, &bound, pool, err);
+    if (rc == QG_OK)
+        *out = m;
+    else
+        qg_model_close(m);
+out:
+    qg_unbind(&bound);
+    return rc;
+}
+
+void qg_model_close(qg_model *model)
+{
+    if (!model)
+        return;
+    qg_big_free(model->mem, model->mem_bytes);
+    qg_mfree(model->layers);
+    qg_mfree(model);
+}
+
+const qg_config *qg_model_config(const qg_model *model)
+{
+    return model->cfg;
+}
+
+uint64_t qg_model_weight_bytes(const qg_model *model)
+{
+    return model->mem_bytes + (model->embed ? model->embed->bytes : 0);
+}
+
+const char *qg_model_kernel(const qg_model *model)
+{
+    return model->gemm->name;
+}
+
+const char *qg_model_warning(const qg_model *model)
+{
+    return model->lm_head_differs
+               ? "tie_word_embeddings is true, but lm_head.weight differs from the embedding: "
+                 "lm_head.weight is used for the output"
+               : NULL;
+}
+
+qg_kv_shape qg_model_kv_shape(const qg_model *model)
+{
+    return (qg_kv_shape){.n_layers = model->cfg->n_layers,
+                         .n_kv_heads = model->cfg->n_kv_heads,
+                         .head_dim = model->cfg->head_dim,
+                         .format = model->attn->kv_format};
+}

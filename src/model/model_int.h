@@ -1,0 +1,159 @@
+/* Inside the engine room: what a bound model is made of.  Only src/model and its tests include
+ * this. */
+#ifndef QG_MODEL_INT_H
+#define QG_MODEL_INT_H
+
+#include "model/model.h"
+
+/* ---- bound: where each tensor lies in the files ---------------------------------------------- */
+
+typedef struct qg_bound_layer {
+    const qg_tensor *norm_in, *q, *k, *v, *o, *q_norm, *k_norm;
+    const qg_tensor *norm_post, *gate, *up, *down;
+} qg_bound_layer;
+
+typedef struct qg_bound {
+    const qg_tensor *embed, *norm;
+    const qg_tensor *lm_head; /* NULL: the output matrix is the embedding */
+    qg_bound_layer *layers;   /* [n_layers] */
+    bool lm_head_differs;     /* tied, yet lm_head.weight holds something else */
+} qg_bound;
+
+/* Finds and checks every tensor.  The configuration's numbers were range-checked by fmt (limits.h:
+ * no product of two of them and an element size leaves 63 bits).  qg_unbind frees only the list. */
+qg_status qg_bind(qg_bound *out, const qg_modeldir *dir, qg_err *err);
+void qg_unbind(qg_bound *bound);
+
+/* ---- packed: what the kernels read ----------------------------------------------------------- */
+
+typedef struct qg_matrix {
+    uint8_t *wp; /* packed by the model's gemm row */
+    int64_t n, k;
+} qg_matrix;
+
+typedef struct qg_layer {
+    float *norm_in, *norm_post; /* [hidden] */
+    float *q_norm, *k_norm;     /* [head_dim] */
+    qg_matrix qkv;              /* rows of q, then k, then v */
+    qg_matrix o, down;
+    qg_matrix gate_up; /* rows of gate, then up */
+} qg_layer;
+
+struct qg_model {
+    const qg_modeldir *dir;
+    const qg_config *cfg;
+    int32_t max_positions;
+    const qg_gemm *gemm;
+    const qg_attn *attn;
+    const qg_vec *vec;
+    qg_attn_shape attn_shape;
+    qg_layer *layers; /* [n_layers] */
+    qg_matrix out;    /* [vocab_size][hidden]; also the embedding when embed is NULL */
+    const qg_tensor *embed;
+    float *norm;     /* [hidden] */
+    float *inv_freq; /* [head_dim / 2] */
+    uint8_t *mem;    /* all packed matrices and norm vectors */
+    size_t mem_bytes;
+    bool lm_head_differs;
+};
+
+/* Fills the matrices and vectors of model (gemm and cfg are set) from bound. */
+qg_status qg_pack(qg_model *model, const qg_bound *bound, qg_pool *pool, qg_err *err);
+
+/* dst [n] float32 = elements [from, from + n) of t, exact (F32, BF16, F16). */
+void qg_tensor_f32(float *dst, const qg_tensor *t, int64_t from, int64_t n);
+
+/* ---- rotary angles --------------------------------------------------------------------------- */
+
+/* inv_freq [head_dim / 2]. */
+void qg_rope_freqs(float *inv_freq, int32_t head_dim, double theta);
+/* cosv, sinv [head_dim / 2] of one position. */
+void qg_rope_angles(float *cosv, float *sinv, const float *inv_freq, int32_t head_dim, int32_t pos);
+
+/* ---- one block of memory for many things ----------------------------------------------------- */
+
+/* Run over the same list twice: with base NULL it only counts, with base it hands out. */
+typedef struct qg_carve {
+    uint8_t *base;
+    size_t at;
+    bool overflow;
+} qg_carve;
+
+/* Next 64-byte aligned piece of n * size bytes; NULL while counting. */
+void *qg_carve_take(qg_carve *c, size_t n, size_t size);
+
+/* ---- work split ------------------------------------------------------------------------------ */
+
+/* Item in [0, n_items); part in [0, parts) is the number of the worker, for its own scratch. */
+typedef void qg_item_fn(void *arg, int64_t item, int part);
+/* Runs fn for every item on at most `parts` threads of the pool, each taking the next item when it
+ * is done with its last; alone on this thread when there is only one item. */
+void qg_items_run(qg_pool *pool, int parts, qg_item_fn *fn, void *arg, int64_t n_items);
+
+/* ---- scratch --------------------------------------------------------------------------------- */
+
+enum { QG_ROW_GROUP = 8 }; /* rows of one work item in row-wise jobs */
+
+typedef struct qg_seq_blocks {
+    const qg_kv_seq *seq;
+    size_t first; /* its block pointers begin here in scratch.blocks */
+    int32_t n;
+} qg_seq_blocks;
+
+struct qg_scratch {
+    int32_t max_rows, max_ctx, parts;
+    int64_t ldy;         /* floats in a row of y */
+    size_t attn_bytes;   /* attention scratch of one part */
+    float *x;            /* residual stream [max_rows][hidden] */
+    float *y;            /* result of the last product [max_rows][ldy] */
+    float *a;            /* attention output [max_rows][n_heads * head_dim] */
+    uint8_t *xp;         /* prepared rows, as many as max_rows of the widest */
+    float *cosv, *sinv;  /* [max_rows][head_dim / 2] */
+    float *tmp;          /* per part [QG_ROW_GROUP][hidden] */
+    uint8_t *attn;       /* per part [attn_bytes] */
+    qg_attn_row *rows;   /* [max_rows] */
+    int32_t *wanted;     /* [max_rows] indices of the wanted rows, rising */
+    qg_seq_blocks *seqs; /* [max_rows] sequences of this pass */
+    uint8_t **blocks;    /* their blocks, one sequence after the other, at the layer being run */
+    int32_t seq_blocks;  /* most blocks of one sequence */
+    uint8_t *mem;
+    size_t mem_bytes;
+    /* For tests: told the residual stream after the embedding (layer 0) and after each layer but
+     * the last (1, 2, …); all rows of the pass. */
+    void (*tap)(void *arg, int32_t layer, const float *x);
+    void *tap_arg;
+};
+
+/* ---- a pass ---------------------------------------------------------------------------------- */
+
+/* y [m][ldy] = (m prepared rows in s->xp) * w^T, only the columns of panels [p0, p1). */
+void qg_product(const qg_model *m, qg_scratch *s, qg_pool *pool, float *y, int64_t ldy,
+                const qg_matrix *w, int64_t rows, int64_t p0, int64_t p1);
+int64_t qg_panels(const qg_model *m, const qg_matrix *w);
+
+typedef struct qg_pass {
+    const qg_model *m;
+    qg_scratch *s;
+    qg_pool *pool;
+    const qg_row *row;
+    int32_t n; /* rows that still matter: all of them, in the last layer only the wanted ones */
+    int32_t n_wanted;
+    int32_t n_seqs;
+    size_t n_blocks; /* entries of s->blocks in use */
+    int32_t layer_at;
+    const qg_layer *layer;
+    const float *norm; /* of the row-wise job at hand */
+    float *hidden;
+} qg_pass;
+
+/* x = embeddings; xp = the first layer's norm of x; cosines and sines. */
+void qg_pass_begin(qg_pass *p);
+/* One layer from xp (normed, prepared) and x; leaves its last sum to the next call: x + y.  In the
+ * last layer only the wanted rows remain after K and V are stored. */
+void qg_pass_layer(qg_pass *p);
+/* x += y; xp = norm of x by w. */
+void qg_pass_add_norm(qg_pass *p, const float *w);
+/* x += y; hidden = the model's last norm of x. */
+void qg_pass_end(qg_pass *p);
+
+#endif

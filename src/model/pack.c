@@ -1,0 +1,230 @@
+/* Weights from the files into the layout of the chosen matrix kernel: once, all into one block of
+ * 2 MiB pages, a few panels at a time so that the copy in between stays in the cache. */
+#include "model/model_int.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+enum { STAGE_BYTES = 1 << 20 }; /* of panels in flight per thread: within the second-level cache */
+
+typedef struct pack_job {
+    const qg_gemm *gemm;
+    const qg_matrix *to;
+    const qg_tensor *parts[3]; /* stacked by rows */
+    int n_parts;
+    size_t element; /* bytes of one in the kernel's format */
+    int64_t step;   /* panels per item */
+    uint8_t *stage; /* per worker: [step * nr][k] elements */
+    size_t stage_bytes;
+} pack_job;
+
+static size_t element_bytes(qg_wformat format)
+{
+    return format == QG_W_F32 ? sizeof(float) : sizeof(qg_bf16);
+}
+
+static bool same_format(const qg_tensor *t, qg_wformat format)
+{
+    return t->dtype == (format == QG_W_F32 ? QG_DTYPE_F32 : QG_DTYPE_BF16);
+}
+
+/* ---- numbers --------------------------------------------------------------------------------- */
+
+static float f16_to_f32(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exp = (h >> 10) & 31u, frac = h & 0x3ffu;
+    union {
+        uint32_t u;
+        float f;
+    } c;
+    if (exp == 31)
+        c.u = sign | 0x7f800000u | frac << 13;
+    else if (exp)
+        c.u = sign | (exp + 112) << 23 | frac << 13;
+    else {
+        c.f = (float)frac * 0x1p-24f; /* zero or subnormal, exact */
+        c.u |= sign;
+    }
+    return c.f;
+}
+
+static float element_f32(const uint8_t *p, qg_dtype dtype)
+{
+    float f;
+    uint16_t h;
+    if (dtype == QG_DTYPE_F32) {
+        memcpy(&f, p, sizeof f);
+        return f;
+    }
+    memcpy(&h, p, sizeof h);
+    return dtype == QG_DTYPE_BF16 ? qg_bf16_to_f32(h) : f16_to_f32(h);
+}
+
+void qg_tensor_f32(float *dst, const qg_tensor *t, int64_t from, int64_t n)
+{
+    size_t size = t->dtype == QG_DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
+    const uint8_t *src = (const uint8_t *)t->data + (size_t)from * size;
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = element_f32(src + (size_t)i * size, t->dtype);
+}
+
+/* Elements [from, from + n) of t in the kernel's format. */
+static void convert(uint8_t *dst, qg_wformat format, const qg_tensor *t, int64_t from, int64_t n)
+{
+    size_t size = element_bytes(format);
+    if (same_format(t, format)) {
+        memcpy(dst, (const uint8_t *)t->data + (size_t)from * size, (size_t)n * size);
+        return;
+    }
+    if (format == QG_W_F32) {
+        qg_tensor_f32((float *)(void *)dst, t, from, n);
+        return;
+    }
+    enum { BATCH = 256 };
+    float f[BATCH];
+    qg_bf16 *out = (qg_bf16 *)(void *)dst;
+    for (int64_t i = 0; i < n; i += BATCH) {
+        int64_t m = n - i < BATCH ? n - i : BATCH;
+        qg_tensor_f32(f, t, from + i, m);
+        for (int64_t j = 0; j < m; j++)
+            out[i + j] = qg_f32_to_bf16(f[j]);
+    }
+}
+
+/* ---- matrices -------------------------------------------------------------------------------- */
+
+/* Rows [lo, hi) of the stacked parts in the kernel's format: straight from the file when they lie
+ * there in one piece, right type and aligned; else copied into stage. */
+static const void *stage_rows(const pack_job *j, uint8_t *stage, int64_t lo, int64_t hi)
+{
+    int64_t k = j->to->k, first = 0;
+    size_t row_bytes = (size_t)k * j->element;
+    for (int i = 0; i < j->n_parts; first += j->parts[i++]->dim[0]) {
+        const qg_tensor *t = j->parts[i];
+        int64_t from = lo > first ? lo - first : 0, to = hi - first;
+        if (to > t->dim[0])
+            to = t->dim[0];
+        if (from >= to)
+            continue;
+        const uint8_t *src = (const uint8_t *)t->data + (size_t)from * row_bytes;
+        if (to - from == hi - lo && same_format(t, j->gemm->format) &&
+            (uintptr_t)src % j->element == 0)
+            return src;
+        convert(stage + (size_t)(first + from - lo) * row_bytes, j->gemm->format, t, from * k,
+                (to - from) * k);
+    }
+    return stage;
+}
+
+static void pack_panels(void *arg, int64_t item, int part)
+{
+    const pack_job *j = arg;
+    const qg_matrix *to = j->to;
+    int64_t nr = j->gemm->nr, lo = item * j->step * nr, hi = lo + j->step * nr;
+    if (hi > to->n)
+        hi = to->n;
+    const void *rows = stage_rows(j, j->stage + (size_t)part * j->stage_bytes, lo, hi);
+    int64_t n_panels = (hi - lo + nr - 1) / nr;
+    j->gemm->pack(to->wp + j->gemm->packed_bytes(lo, to->k), rows, hi - lo, to->k, 0, n_panels);
+}
+
+static qg_status pack_matrix(qg_model *m, const qg_matrix *to, const qg_tensor *const *parts,
+                             int n_parts, qg_pool *pool, qg_err *err)
+{
+    pack_job j = {
+        .gemm = m->gemm, .to = to, .n_parts = n_parts, .element = element_bytes(m->gemm->format)};
+    memcpy(j.parts, parts, (size_t)n_parts * sizeof *parts);
+    size_t panel = (size_t)m->gemm->nr * (size_t)to->k * j.element;
+    int64_t panels = qg_panels(m, to);
+    j.step = panel < STAGE_BYTES ? (int64_t)(STAGE_BYTES / panel) : 1;
+    if (j.step > panels)
+        j.step = panels;
+    j.stage_bytes = panel * (size_t)j.step;
+    size_t bytes;
+    int threads = qg_pool_threads(pool);
+    if (!qg_mul_size(j.stage_bytes, (size_t)threads, &bytes) ||
+        !(j.stage = qg_aligned_alloc(64, bytes)))
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory while packing weights");
+    qg_items_run(pool, threads, pack_panels, &j, (panels + j.step - 1) / j.step);
+    qg_mfree(j.stage);
+    for (int i = 0; i < n_parts; i++)
+        qg_modeldir_drop(m->dir, parts[i]);
+    return QG_OK;
+}
+
+/* ---- the whole model ------------------------------------------------------------------------- */
+
+static void place(const qg_model *m, qg_carve *c, qg_matrix *to, int64_t n, int64_t k)
+{
+    *to = (qg_matrix){.wp = qg_carve_take(c, 1, m->gemm->packed_bytes(n, k)), .n = n, .k = k};
+}
+
+static float *place_vector(qg_carve *c, int32_t n)
+{
+    return qg_carve_take(c, (size_t)n, sizeof(float));
+}
+
+static void lay_out(qg_model *m, qg_carve *c)
+{
+    const qg_config *cfg = m->cfg;
+    int64_t hidden = cfg->hidden, inter = cfg->intermediate;
+    int64_t q = (int64_t)cfg->n_heads * cfg->head_dim,
+            kv = (int64_t)cfg->n_kv_heads * cfg->head_dim;
+    place(m, c, &m->out, cfg->vocab_size, hidden);
+    m->norm = place_vector(c, cfg->hidden);
+    m->inv_freq = place_vector(c, cfg->head_dim / 2);
+    for (int32_t i = 0; i < cfg->n_layers; i++) {
+        qg_layer *l = &m->layers[i];
+        place(m, c, &l->qkv, q + 2 * kv, hidden);
+        place(m, c, &l->o, hidden, q);
+        place(m, c, &l->gate_up, 2 * inter, hidden);
+        place(m, c, &l->down, hidden, inter);
+        l->norm_in = place_vector(c, cfg->hidden);
+        l->norm_post = place_vector(c, cfg->hidden);
+        l->q_norm = place_vector(c, cfg->head_dim);
+        l->k_norm = place_vector(c, cfg->head_dim);
+    }
+}
+
+static void copy_vector(float *to, const qg_tensor *t)
+{
+    qg_tensor_f32(to, t, 0, t->dim[0]);
+}
+
+static qg_status pack_layer(qg_model *m, qg_layer *l, const qg_bound_layer *b, qg_pool *pool,
+                            qg_err *err)
+{
+    copy_vector(l->norm_in, b->norm_in);
+    copy_vector(l->norm_post, b->norm_post);
+    copy_vector(l->q_norm, b->q_norm);
+    copy_vector(l->k_norm, b->k_norm);
+    QG_TRY(pack_matrix(m, &l->qkv, (const qg_tensor *[]){b->q, b->k, b->v}, 3, pool, err));
+    QG_TRY(pack_matrix(m, &l->o, &b->o, 1, pool, err));
+    QG_TRY(pack_matrix(m, &l->gate_up, (const qg_tensor *[]){b->gate, b->up}, 2, pool, err));
+    QG_TRY(pack_matrix(m, &l->down, &b->down, 1, pool, err));
+    return QG_OK;
+}
+
+qg_status qg_pack(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err)
+{
+    qg_carve c = {0};
+    lay_out(m, &c);
+    if (c.overflow || !(m->mem = qg_big_alloc(c.at)))
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory for %zu MiB of weights", c.at >> 20);
+    m->mem_bytes = c.at;
+    c = (qg_carve){.base = m->mem};
+    lay_out(m, &c);
+
+    /* the output matrix first: it is by far the largest in the file, so that its pages are gone
+     * before the rest of the memory is touched */
+    const qg_tensor *out = bound->lm_head ? bound->lm_head : bound->embed;
+    QG_TRY(pack_matrix(m, &m->out, &out, 1, pool, err));
+    m->embed = bound->lm_head ? bound->embed : NULL;
+    m->lm_head_differs = bound->lm_head_differs;
+    copy_vector(m->norm, bound->norm);
+    qg_rope_freqs(m->inv_freq, m->cfg->head_dim, m->cfg->rope_theta);
+    for (int32_t i = 0; i < m->cfg->n_layers; i++)
+        QG_TRY(pack_layer(m, &m->layers[i], &bound->layers[i], pool, err));
+    return QG_OK;
+}
