@@ -147,6 +147,19 @@ typedef struct qg_model_info {
 /* Facts about an open engine; strings live as long as it does. */
 QG_API void qg_engine_info(const qg_engine *engine, qg_model_info *info);
 
+typedef struct qg_stats {
+    int32_t jobs_waiting, jobs_running;
+    int64_t tokens_computed; /* token rows run through the model since open */
+    int64_t tokens_cached;   /* prompt tokens found in the prefix cache instead */
+    int64_t jobs_done, jobs_failed;
+    int64_t last_progress_us; /* qg_now_us() when a pass last ended or the engine was last idle: an
+                                 old value with running jobs means that the engine is stuck */
+    int64_t kv_blocks, kv_blocks_free;
+} qg_stats;
+
+/* Counters; cheap, for health checks and metrics. */
+QG_API void qg_engine_stats(qg_engine *engine, qg_stats *stats);
+
 /* ---- judging --------------------------------------------------------------------------------- */
 
 typedef struct qg_message {

@@ -11,6 +11,11 @@
 #define QG_MAX_TOKENIZER_IDS   (2u * 1024 * 1024) /* ids and merges */
 #define QG_MAX_TOKEN_BYTES     1024               /* of one token; Qwen3's longest is 128 blanks */
 
+/* engine: rows of one pass; tokens of a generated answer (a verdict needs at most 26) */
+#define QG_MAX_STEP_ROWS    4096
+#define QG_MAX_ANSWER_IDS   128
+#define QG_MAX_LOGITS_BYTES (4ull * 1024 * 1024 * 1024)
+
 /* text: contents and rendered prompts.  64 MiB is 2,000 times the longest context in bytes, so the
  * context limit always speaks first for honest input; this stops memory from growing before it. */
 #define QG_MAX_TEXT_BYTES (64u * 1024 * 1024)

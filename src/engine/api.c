@@ -1,0 +1,221 @@
+/* The calls of qguard.h that make jobs. */
+#include "engine/engine_int.h"
+
+#include "base/limits.h"
+#include "base/mem.h"
+
+void qg_request_init(qg_request *req)
+{
+    *req = (qg_request){.size = sizeof *req};
+}
+
+void qg_free(void *p)
+{
+    qg_mfree(p);
+}
+
+static qg_status need(const qg_engine *e, const void *part, const char *what, qg_err *err)
+{
+    if (e && part)
+        return QG_OK;
+    return qg_fail(err, QG_ERR_ARG, "the engine was opened without its %s", what);
+}
+
+static qg_status too_long(const qg_engine *e, int32_t answer, size_t prompt, qg_err *err)
+{
+    return qg_fail(err, QG_ERR_TOO_LONG,
+                   "This model's maximum context length is %d tokens. However, you requested %d "
+                   "output tokens and your prompt contains at least %zu input tokens, for a total "
+                   "of at least %zu tokens. Please reduce the length of the input prompt or the "
+                   "number of requested output tokens.",
+                   e->max_len, answer, prompt, prompt + (size_t)answer);
+}
+
+/* Room behind the prompt for a verdict: the tree as it stands and the branch that a reply's refusal
+ * may add. */
+static qg_status prepare_verdict(qg_engine *e, qg_job *job, qg_err *err)
+{
+    QG_TRY(qg_guard_forced(e->guard, err));
+    const qg_labels *labels = qg_guard_labels(e->guard);
+    const qg_tree *tree = qg_guard_tree(e->guard, job->judged);
+    int32_t longest = qg_labels_longest(labels, job->judged);
+
+    if (job->n_prompt > e->max_len - longest)
+        return too_long(e, longest, (size_t)job->n_prompt, err);
+    job->tree = qg_malloc(sizeof *job->tree);
+    job->logits = qg_calloc((size_t)tree->n_reads * (size_t)qg_guard_answers(e->guard)->n,
+                            sizeof *job->logits);
+    if (!job->tree || !job->logits ||
+        qg_ids_add(&job->ids, labels->safety.ids, (size_t)labels->safety.n) != QG_OK)
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    *job->tree = *tree;
+    job->max_slots = (int32_t)job->ids.n + tree->n_nodes + longest;
+    return QG_OK;
+}
+
+static qg_status prepare_generate(qg_engine *e, qg_job *job, int32_t max_tokens, qg_err *err)
+{
+    int32_t room = e->max_len - job->n_prompt;
+    int32_t most = max_tokens ? max_tokens : QG_MAX_ANSWER_IDS;
+    if (room < 1 || max_tokens > room)
+        return too_long(e, max_tokens, (size_t)job->n_prompt, err);
+    job->max_ids = job->n_prompt + (most < room ? most : room);
+    job->max_slots = job->max_ids;
+    return QG_OK;
+}
+
+static qg_status check_request(const qg_engine *e, const qg_request *req, qg_err *err)
+{
+    QG_TRY(need(e, e ? e->guard : NULL, "tokenizer and template", err));
+    QG_TRY(need(e, e->model, "weights", err));
+    if (!req || req->size != sizeof *req)
+        return qg_fail(err, QG_ERR_ARG, "request: size is not set; call qg_request_init first");
+    if (!req->messages || !req->n_messages)
+        return qg_fail(err, QG_ERR_ARG, "messages must not be empty");
+    for (size_t i = 0; i < req->n_messages; i++)
+        if (!req->messages[i].role)
+            return qg_fail(err, QG_ERR_ARG, "messages[%zu].role is missing", i);
+    if (req->max_tokens < 0)
+        return qg_fail(err, QG_ERR_ARG, "max_tokens must not be negative");
+    return QG_OK;
+}
+
+/* Renders, encodes and measures on the caller's thread. */
+static qg_status prepare(qg_engine *e, qg_job *job, const qg_request *req, qg_err *err)
+{
+    job->judged = qg_guard_judged(req->messages, req->n_messages);
+    job->bulk = req->priority != 0;
+    job->deadline_us = req->deadline_us;
+    job->submitted_us = qg_now_us();
+    QG_TRY(
+        qg_guard_prompt(e->guard, req->messages, req->n_messages, e->opt.special, &job->ids, err));
+    if (job->ids.n > (size_t)e->max_len)
+        return too_long(e, 0, job->ids.n, err);
+    job->n_prompt = (int32_t)job->ids.n;
+    return job->kind == QG_JOB_VERDICT ? prepare_verdict(e, job, err)
+                                       : prepare_generate(e, job, req->max_tokens, err);
+}
+
+qg_status qg_submit(qg_engine *engine, const qg_request *req, qg_done_fn *done, void *ud,
+                    qg_job **out, qg_err *err)
+{
+    if (out)
+        *out = NULL;
+    QG_TRY(check_request(engine, req, err));
+    if (!done)
+        return qg_fail(err, QG_ERR_ARG, "done must not be NULL");
+    bool generate = req->decode == QG_DECODE_GENERATE;
+    qg_job *job = qg_job_new(engine, generate ? QG_JOB_GENERATE : QG_JOB_VERDICT);
+    if (!job)
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    job->done = done;
+    job->ud = ud;
+    qg_status rc = prepare(engine, job, req, err);
+    if (rc == QG_OK)
+        rc = qg_sched_post(engine, job, err);
+    if (rc == QG_OK && out)
+        *out = job;
+    else
+        qg_job_unref(job);
+    return rc;
+}
+
+/* ---- waiting ---- */
+
+typedef struct waiter {
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool done;
+    qg_status rc;
+    qg_result *result;
+    qg_err err;
+} waiter;
+
+static void wake(void *ud, qg_status rc, qg_result *result, const qg_err *err)
+{
+    waiter *w = ud;
+    pthread_mutex_lock(&w->lock);
+    w->rc = rc;
+    w->result = result;
+    if (err)
+        w->err = *err;
+    w->done = true;
+    pthread_cond_signal(&w->cond);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static qg_status wait_for(waiter *w, qg_err *err)
+{
+    pthread_mutex_lock(&w->lock);
+    while (!w->done)
+        pthread_cond_wait(&w->cond, &w->lock);
+    pthread_mutex_unlock(&w->lock);
+    return w->rc == QG_OK ? QG_OK : qg_fail(err, w->rc, "%s", w->err.msg);
+}
+
+qg_status qg_judge(qg_engine *engine, const qg_request *req, qg_result **out, qg_err *err)
+{
+    waiter w = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+
+    *out = NULL;
+    qg_status rc = qg_submit(engine, req, wake, &w, NULL, err);
+    if (rc == QG_OK)
+        rc = wait_for(&w, err);
+    *out = w.result;
+    pthread_cond_destroy(&w.cond);
+    pthread_mutex_destroy(&w.lock);
+    return rc;
+}
+
+static qg_status check_logits(const qg_engine *e, const qg_logits_request *r, qg_err *err)
+{
+    QG_TRY(need(e, e ? e->model : NULL, "weights", err));
+    int32_t vocab = qg_model_config(e->model)->vocab_size;
+    if (!r || !r->ids || !r->n_ids || !r->positions || !r->n_positions)
+        return qg_fail(err, QG_ERR_ARG, "ids and positions must not be empty");
+    if (r->n_ids > (size_t)e->max_len)
+        return too_long(e, 0, r->n_ids, err);
+    for (size_t i = 0; i < r->n_ids; i++)
+        if (r->ids[i] < 0 || r->ids[i] >= vocab)
+            return qg_fail(err, QG_ERR_ARG, "ids[%zu]: %d is not in 0..%d", i, r->ids[i],
+                           vocab - 1);
+    for (size_t i = 0; i < r->n_positions; i++)
+        if (r->positions[i] < 0 || (size_t)r->positions[i] >= r->n_ids ||
+            (i && r->positions[i] <= r->positions[i - 1]))
+            return qg_fail(err, QG_ERR_ARG, "positions[%zu]: %d is not rising within 0..%zu", i,
+                           r->positions[i], r->n_ids - 1);
+    if (r->n_positions > QG_MAX_LOGITS_BYTES / sizeof(float) / (size_t)vocab)
+        return qg_fail(err, QG_ERR_TOO_LONG, "%zu positions of %d logits are too many at once",
+                       r->n_positions, vocab);
+    for (size_t i = 0; i < r->n_splits; i++)
+        if (r->splits[i] < 1 || (size_t)r->splits[i] > r->n_ids)
+            return qg_fail(err, QG_ERR_ARG, "splits[%zu]: %d is not in 1..%zu", i, r->splits[i],
+                           r->n_ids);
+    return QG_OK;
+}
+
+qg_status qg_logits(qg_engine *engine, const qg_logits_request *req, float *out, qg_err *err)
+{
+    waiter w = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+
+    QG_TRY(check_logits(engine, req, err));
+    qg_job *job = qg_job_new(engine, QG_JOB_LOGITS);
+    qg_status rc = job ? qg_ids_add(&job->ids, req->ids, req->n_ids) : QG_ERR_NOMEM;
+    if (rc == QG_OK) {
+        job->done = wake;
+        job->ud = &w;
+        job->request = req;
+        job->logits_out = out;
+        job->submitted_us = qg_now_us();
+        job->n_prompt = job->max_slots = (int32_t)req->n_ids;
+        rc = qg_sched_post(engine, job, err);
+        if (rc == QG_OK)
+            rc = wait_for(&w, err);
+    } else {
+        qg_fail(err, rc, "out of memory");
+    }
+    qg_job_unref(job);
+    pthread_cond_destroy(&w.cond);
+    pthread_mutex_destroy(&w.lock);
+    return rc;
+}

@@ -1,0 +1,300 @@
+/* Opening and closing: what is read, in which order, and what is given back. */
+#include "engine/engine_int.h"
+
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/limits.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+
+void qg_options_init(qg_options *opt)
+{
+    *opt = (qg_options){
+        .size = sizeof *opt,
+        .parts = QG_PART_ALL,
+        .prefix_cache = true,
+        .step_rows = 256,
+        .max_jobs = 1024,
+        .max_queued_tokens = 524288,
+    };
+}
+
+int64_t qg_now_us(void)
+{
+    return qg_clock_us();
+}
+
+static qg_status check_options(qg_engine *e, const qg_options *opt, qg_err *err)
+{
+    if (!opt || opt->size != sizeof *opt)
+        return qg_fail(err, QG_ERR_ARG, "options: size is not set; call qg_options_init first");
+    if (!opt->parts || (opt->parts & ~(unsigned)QG_PART_ALL))
+        return qg_fail(err, QG_ERR_ARG, "options: parts 0x%x is not a set of QG_PART_*",
+                       opt->parts);
+    if (opt->dtype != QG_DTYPE_AUTO && opt->dtype != QG_DTYPE_F32 && opt->dtype != QG_DTYPE_BF16)
+        return qg_fail(err, QG_ERR_UNSUPPORTED,
+                       "dtype: this version computes in float32 or bfloat16 only");
+    if (opt->n_threads < 0 || opt->n_threads > QG_MAX_THREADS)
+        return qg_fail(err, QG_ERR_ARG, "threads: %d is not in 0..%d", opt->n_threads,
+                       QG_MAX_THREADS);
+    if (opt->step_rows < 1 || opt->step_rows > QG_MAX_STEP_ROWS)
+        return qg_fail(err, QG_ERR_ARG, "step_rows: %d is not in 1..%d", opt->step_rows,
+                       QG_MAX_STEP_ROWS);
+    if (opt->max_model_len < 0 || opt->max_jobs < 1 || opt->max_queued_tokens < 1)
+        return qg_fail(err, QG_ERR_ARG, "options: a limit is below its range");
+    e->opt = *opt;
+    e->opt.model = e->opt.cpu = NULL; /* the caller's strings need not outlive the call */
+    uint32_t mask = UINT32_MAX;
+    if (opt->cpu)
+        QG_TRY(qg_cpu_parse(opt->cpu, &mask, err));
+    e->features = qg_cpu_detect() & mask;
+    if (!e->opt.n_threads)
+        e->opt.n_threads = qg_cpu_count();
+    return QG_OK;
+}
+
+static qg_status open_dir(qg_engine *e, const char *model, qg_err *err)
+{
+    unsigned flags = e->opt.parts & QG_PART_WEIGHTS ? QG_MODELDIR_TENSORS : 0;
+    if (model)
+        return qg_modeldir_open(&e->dir, model, flags, err);
+    e->builtin = true;
+    return qg_modeldir_open_files(&e->dir, e->demo, qg_demo_files(e->demo), flags, err);
+}
+
+static qg_status open_text(qg_engine *e, qg_err *err)
+{
+    if (e->opt.parts & QG_PART_TOKENIZER) {
+        qg_slice json;
+        QG_TRY(qg_modeldir_file(e->dir, "tokenizer.json", &json, err));
+        qg_status rc = qg_tok_open(&e->tok, json, err);
+        if (rc != QG_OK)
+            return qg_fail_prefix(err, rc, "%s/tokenizer.json", e->name);
+    }
+    if (e->opt.parts & QG_PART_TEMPLATE) {
+        qg_buf source;
+        qg_buf_init(&source, QG_MAX_TEXT_BYTES);
+        qg_status rc = qg_modeldir_chat_template(e->dir, &source, err);
+        if (rc == QG_OK && (rc = qg_tmpl_open(&e->tmpl, qg_buf_slice(&source), err)) != QG_OK)
+            qg_fail_prefix(err, rc, "%s: chat template", e->name);
+        qg_buf_free(&source);
+        QG_TRY(rc);
+    }
+    return e->tok && e->tmpl ? qg_guard_open(&e->guard, e->tok, e->tmpl, err) : QG_OK;
+}
+
+static void add_eos(qg_engine *e, int32_t id)
+{
+    for (int32_t i = 0; i < e->n_eos; i++)
+        if (e->eos[i] == id)
+            return;
+    if (id >= 0 && e->n_eos < (int32_t)QG_COUNT(e->eos))
+        e->eos[e->n_eos++] = id;
+}
+
+/* <|im_end|> ends a Qwen turn whatever the configuration says; it comes first, as the id that a
+ * verdict reports. */
+static void find_eos(qg_engine *e)
+{
+    const qg_config *config = qg_model_config(e->model);
+    if (e->tok)
+        add_eos(e, qg_tok_added_id(e->tok, qg_str("<|im_end|>")));
+    for (int32_t i = 0; i < config->n_eos; i++)
+        add_eos(e, config->eos[i]);
+    if (e->tok)
+        add_eos(e, qg_tok_added_id(e->tok, qg_str("<|endoftext|>")));
+}
+
+static qg_status check_vocabulary(const qg_engine *e, qg_err *err)
+{
+    int32_t rows = qg_model_config(e->model)->vocab_size;
+    if (e->tok && qg_tok_n_ids(e->tok) > rows)
+        return qg_fail(err, QG_ERR_FORMAT,
+                       "%s: tokenizer.json has ids up to %d, config.json a vocab_size of %d",
+                       e->name, qg_tok_n_ids(e->tok) - 1, rows);
+    return QG_OK;
+}
+
+/* Context length and KV memory.  Reserved memory costs nothing until it is used. */
+static qg_status open_kv(qg_engine *e, qg_err *err)
+{
+    const qg_kv_shape shape = qg_model_kv_shape(e->model);
+    const uint64_t block = qg_kv_block_bytes(&shape);
+    const uint64_t least = 512u << 20;
+    int32_t limit = qg_model_config(e->model)->max_positions;
+
+    if (e->opt.max_model_len > limit)
+        return qg_fail(err, QG_ERR_ARG, "max_model_len: %d is more than the model's %d",
+                       e->opt.max_model_len, limit);
+    e->max_len = e->opt.max_model_len ? e->opt.max_model_len : limit;
+    uint64_t for_context = (uint64_t)(e->max_len + QG_TREE_NODES) / QG_KV_BLOCK + 2;
+    uint64_t n = e->opt.kv_bytes / block;
+    if (!e->opt.kv_bytes) {
+        /* One whole context, the pinned prefixes beside it, and never less than 512 MiB. */
+        n = for_context + 64;
+        if (n * block < least)
+            n = least / block;
+    } else if (n < 64) {
+        return qg_fail(err, QG_ERR_ARG, "kv_bytes: at least %llu are needed for this model",
+                       (unsigned long long)(64 * block));
+    } else if (n < for_context + 64 && !e->opt.max_model_len) {
+        e->max_len = (int32_t)(n - 64) * QG_KV_BLOCK - QG_TREE_NODES;
+        e->max_len = e->max_len < QG_KV_BLOCK ? QG_KV_BLOCK : e->max_len;
+    }
+    if (n > INT32_MAX / QG_KV_BLOCK)
+        n = INT32_MAX / QG_KV_BLOCK;
+    QG_TRY(qg_kv_open(&e->kv, &shape, (int32_t)n, err));
+    e->opt.kv_bytes = n * block;
+    e->stats.kv_blocks = e->stats.kv_blocks_free = (int64_t)n;
+    if (!e->opt.prefix_cache || !e->guard)
+        return QG_OK;
+    /* What the cache may hold on to: 512 MiB or half, so that memory in use stays near need. */
+    uint64_t keep = least / block < n / 2 ? least / block : n / 2;
+    return qg_prefix_open(&e->prefix, e->kv, (int32_t)(keep < 64 ? 64 : keep), err);
+}
+
+static qg_status open_step(qg_engine *e, qg_err *err)
+{
+    qg_step *s = &e->step;
+    size_t cap = (size_t)e->opt.step_rows;
+    const qg_config *config = qg_model_config(e->model);
+
+    s->cap = e->opt.step_rows;
+    s->rows = qg_calloc(cap, sizeof *s->rows);
+    s->wants = qg_calloc(cap, sizeof *s->wants);
+    s->paths = qg_calloc(cap * QG_PATH_MAX, sizeof *s->paths);
+    s->hidden = qg_calloc(cap * (size_t)config->hidden, sizeof *s->hidden);
+    e->vocab_logits = qg_calloc((size_t)config->vocab_size, sizeof *e->vocab_logits);
+    if (!s->rows || !s->wants || !s->paths || !s->hidden || !e->vocab_logits)
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    return qg_scratch_open(&e->scratch, e->model, s->cap, e->max_len, e->opt.n_threads, err);
+}
+
+static qg_status open_weights(qg_engine *e, qg_err *err)
+{
+    QG_TRY(qg_pool_open(&e->pool, e->opt.n_threads, err));
+    const qg_model_options mo = {
+        .dtype = e->opt.dtype,
+        .features = e->features,
+        .max_positions = e->opt.max_model_len,
+    };
+    QG_TRY(qg_model_open(&e->model, e->dir, &mo, e->pool, err));
+    QG_TRY(check_vocabulary(e, err));
+    find_eos(e);
+    QG_TRY(open_kv(e, err));
+    QG_TRY(open_step(e, err));
+    if (e->guard && qg_guard_forced(e->guard, NULL) == QG_OK) {
+        const qg_answers *answers = qg_guard_answers(e->guard);
+        QG_TRY(qg_head_open(&e->head, e->model, answers->ids, answers->n, err));
+    }
+    return QG_OK;
+}
+
+static qg_status start_scheduler(qg_engine *e, qg_err *err)
+{
+    e->mailbox_end = &e->mailbox;
+    if (pthread_mutex_init(&e->lock, NULL))
+        return qg_fail(err, QG_ERR_NOMEM, "cannot make a lock");
+    if (pthread_cond_init(&e->wake, NULL)) {
+        pthread_mutex_destroy(&e->lock);
+        return qg_fail(err, QG_ERR_NOMEM, "cannot make a condition");
+    }
+    e->lock_ready = true;
+    if (pthread_create(&e->thread, NULL, qg_sched_main, e))
+        return qg_fail(err, QG_ERR_NOMEM, "cannot start the scheduler thread");
+    e->thread_ready = true;
+    return QG_OK;
+}
+
+static qg_status open_all(qg_engine *e, const qg_options *opt, qg_err *err)
+{
+    QG_TRY(check_options(e, opt, err));
+    QG_TRY(open_dir(e, opt->model, err));
+    snprintf(e->name, sizeof e->name, "%s", qg_modeldir_name(e->dir));
+    QG_TRY(open_text(e, err));
+    if (!(e->opt.parts & QG_PART_WEIGHTS))
+        return QG_OK;
+    QG_TRY(open_weights(e, err));
+    return start_scheduler(e, err);
+}
+
+qg_status qg_engine_open(qg_engine **out, const qg_options *opt, qg_err *err)
+{
+    qg_engine *e = qg_calloc(1, sizeof *e);
+    *out = NULL;
+    if (!e)
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    qg_status rc = open_all(e, opt, err);
+    if (rc != QG_OK) {
+        qg_engine_close(e);
+        return rc;
+    }
+    *out = e;
+    return QG_OK;
+}
+
+static void stop_scheduler(qg_engine *e)
+{
+    if (e->thread_ready) {
+        atomic_store(&e->stop_now, true);
+        pthread_mutex_lock(&e->lock);
+        e->closing = true;
+        pthread_cond_signal(&e->wake);
+        pthread_mutex_unlock(&e->lock);
+        pthread_join(e->thread, NULL);
+    }
+    if (e->lock_ready) {
+        pthread_cond_destroy(&e->wake);
+        pthread_mutex_destroy(&e->lock);
+    }
+}
+
+void qg_engine_close(qg_engine *e)
+{
+    if (!e)
+        return;
+    stop_scheduler(e);
+    qg_prefix_close(e->prefix);
+    qg_kv_close(e->kv);
+    qg_head_close(e->head);
+    qg_scratch_close(e->scratch);
+    qg_mfree(e->step.rows);
+    qg_mfree(e->step.wants);
+    qg_mfree(e->step.paths);
+    qg_mfree(e->step.hidden);
+    qg_mfree(e->vocab_logits);
+    qg_guard_close(e->guard);
+    qg_tmpl_close(e->tmpl);
+    qg_tok_close(e->tok);
+    qg_model_close(e->model);
+    qg_pool_close(e->pool);
+    qg_modeldir_close(e->dir);
+    qg_mfree(e);
+}
+
+void qg_engine_info(const qg_engine *e, qg_model_info *info)
+{
+    *info = (qg_model_info){.name = e->name, .builtin = e->builtin, .dtype = "", .kernel = ""};
+    if (e->tok)
+        info->vocab_size = qg_tok_n_ids(e->tok);
+    if (!e->model)
+        return;
+    info->vocab_size = qg_model_config(e->model)->vocab_size;
+    info->max_model_len = e->max_len;
+    info->dtype = e->opt.dtype == QG_DTYPE_F32 ? "float32" : "bfloat16";
+    info->kernel = qg_model_kernel(e->model);
+    info->weight_bytes = qg_model_weight_bytes(e->model);
+    info->kv_bytes = e->opt.kv_bytes;
+    info->n_threads = e->opt.n_threads;
+}
+
+void qg_engine_stats(qg_engine *e, qg_stats *stats)
+{
+    *stats = (qg_stats){0};
+    if (!e->lock_ready)
+        return;
+    pthread_mutex_lock(&e->lock);
+    *stats = e->stats;
+    pthread_mutex_unlock(&e->lock);
+}

@@ -1,0 +1,224 @@
+/* The scheduler: one thread that owns KV, prefix cache and passes.  Jobs come in through the
+ * mailbox under the lock; everything else here is this thread's alone. */
+#include "engine/engine_int.h"
+
+#include <time.h>
+
+/* Interactive jobs are urgent at once, bulk jobs ten seconds later, both by arrival: bulk yields
+ * but cannot starve.  An earlier deadline makes a job more urgent than its class. */
+enum { INTERACTIVE_US = 1000000, BULK_US = 11000000 };
+
+enum { MAX_RUNNING = 256 };
+
+static void insert_by_urgency(qg_job **list, qg_job *job)
+{
+    while (*list && (*list)->urgency_us <= job->urgency_us)
+        list = &(*list)->next;
+    job->next = *list;
+    *list = job;
+}
+
+qg_status qg_sched_post(qg_engine *engine, qg_job *job, qg_err *err)
+{
+    const qg_options *opt = &engine->opt;
+    qg_status rc = QG_OK;
+
+    int64_t urgent = job->submitted_us + (job->bulk ? BULK_US : INTERACTIVE_US);
+    job->urgency_us = job->deadline_us && job->deadline_us < urgent ? job->deadline_us : urgent;
+    pthread_mutex_lock(&engine->lock);
+    if (engine->closing) {
+        rc = qg_fail(err, QG_ERR_CLOSED, "the engine is closing");
+    } else if (engine->n_jobs >= opt->max_jobs) {
+        rc = qg_fail(err, QG_ERR_BUSY, "%d jobs are waiting or running, the most allowed",
+                     engine->n_jobs);
+    } else if (engine->n_jobs && engine->n_tokens + job->n_prompt > opt->max_queued_tokens) {
+        rc = qg_fail(err, QG_ERR_BUSY, "%lld tokens are waiting or running, at most %lld may",
+                     (long long)engine->n_tokens, (long long)opt->max_queued_tokens);
+    } else {
+        atomic_fetch_add(&job->refs, 1);
+        engine->n_jobs++;
+        engine->n_tokens += job->n_prompt;
+        engine->stats.jobs_waiting++;
+        *engine->mailbox_end = job;
+        engine->mailbox_end = &job->next;
+        pthread_cond_signal(&engine->wake);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return rc;
+}
+
+/* The job has left its list. */
+static void end_job(qg_engine *engine, qg_job *job, bool was_running, qg_status rc,
+                    qg_result *result, const qg_err *err)
+{
+    qg_kv_seq_free(&job->seq);
+    engine->n_running -= was_running;
+    pthread_mutex_lock(&engine->lock);
+    engine->n_jobs--;
+    engine->n_tokens -= job->n_prompt;
+    *(was_running ? &engine->stats.jobs_running : &engine->stats.jobs_waiting) -= 1;
+    *(rc == QG_OK ? &engine->stats.jobs_done : &engine->stats.jobs_failed) += 1;
+    if (rc == QG_OK)
+        engine->stats.tokens_cached += job->n_cached;
+    pthread_mutex_unlock(&engine->lock);
+    job->done(job->ud, rc, result, rc == QG_OK ? NULL : err);
+    qg_job_unref(job);
+}
+
+/* Ends every job of a list that must not go on: all of them when the engine closes. */
+static void reap(qg_engine *engine, qg_job **list, bool running, bool closing)
+{
+    int64_t now = qg_now_us();
+    while (*list) {
+        qg_job *job = *list;
+        qg_err err;
+        qg_status rc = QG_OK;
+        if (closing)
+            rc = qg_fail(&err, QG_ERR_CLOSED, "the engine is closing");
+        else if (atomic_load(&job->cancelled))
+            rc = qg_fail(&err, QG_ERR_CANCELLED, "cancelled by the caller");
+        else if (job->deadline_us && now >= job->deadline_us)
+            rc = qg_fail(&err, QG_ERR_DEADLINE, "the deadline passed before the verdict");
+        if (rc == QG_OK) {
+            list = &job->next;
+            continue;
+        }
+        *list = job->next;
+        end_job(engine, job, running, rc, NULL, &err);
+    }
+}
+
+/* Gives the job its KV memory for as long as it runs: what the cache has, and blocks for the rest.
+ */
+static qg_status reserve(qg_engine *engine, qg_job *job)
+{
+    job->seq = (qg_kv_seq){.kv = engine->kv};
+    if (engine->prefix && job->kind != QG_JOB_LOGITS)
+        /* At least the last token is computed: its hidden state is what is asked for. */
+        job->n_cached =
+            qg_prefix_match(engine->prefix, job->ids.p, (int32_t)job->ids.n - 1, &job->seq);
+    qg_status rc = qg_prefix_grow(engine->prefix, &job->seq, job->max_slots);
+    if (rc != QG_OK) {
+        qg_kv_seq_free(&job->seq);
+        job->n_cached = 0;
+    }
+    job->linear_done = job->n_cached;
+    if (job->n_cached > job->n_prompt)
+        job->n_cached = job->n_prompt;
+    return rc;
+}
+
+/* Moves waiting jobs to running while there is room.  The first that does not fit waits, and
+ * those behind it too, so that large jobs are not passed for ever. */
+static void admit(qg_engine *engine)
+{
+    while (engine->waiting && engine->n_running < MAX_RUNNING) {
+        qg_job *job = engine->waiting;
+        qg_status rc = reserve(engine, job);
+        if (rc == QG_ERR_BUSY && engine->n_running)
+            return;
+        engine->waiting = job->next;
+        if (rc != QG_OK) {
+            qg_err err;
+            rc = rc == QG_ERR_BUSY ? qg_fail(&err, QG_ERR_TOO_LONG,
+                                             "%d tokens do not fit the KV memory", job->max_slots)
+                                   : qg_fail(&err, rc, "out of memory");
+            end_job(engine, job, false, rc, NULL, &err);
+            continue;
+        }
+        insert_by_urgency(&engine->running, job);
+        engine->n_running++;
+        pthread_mutex_lock(&engine->lock);
+        engine->stats.jobs_waiting--;
+        engine->stats.jobs_running++;
+        pthread_mutex_unlock(&engine->lock);
+    }
+}
+
+/* Lets every job whose rows are all in decide what comes next. */
+static void decide(qg_engine *engine)
+{
+    for (qg_job **at = &engine->running; *at;) {
+        qg_job *job = *at;
+        qg_result *result;
+        qg_status rc;
+        qg_err err;
+        if (!job->step_rows || qg_job_pending(job) ||
+            qg_job_decide(engine, job, &result, &rc, &err) == QG_NEXT_MORE) {
+            at = &job->next;
+            continue;
+        }
+        *at = job->next;
+        end_job(engine, job, true, rc, result, &err);
+    }
+}
+
+static void fail_step(qg_engine *engine)
+{
+    qg_err err;
+    qg_status rc = qg_fail(&err, QG_ERR_INTERNAL, "the model gave a number that is not finite");
+    for (qg_job **at = &engine->running; *at;) {
+        qg_job *job = *at;
+        if (!job->step_rows) {
+            at = &job->next;
+            continue;
+        }
+        *at = job->next;
+        end_job(engine, job, true, rc, NULL, &err);
+    }
+}
+
+static void run_step(qg_engine *engine)
+{
+    qg_step_fill(engine);
+    qg_status rc = qg_step_run(engine);
+    if (rc == QG_OK) {
+        qg_step_deliver(engine);
+        decide(engine);
+    } else if (rc != QG_ERR_CANCELLED) { /* cancelled: the next reap ends the jobs */
+        fail_step(engine);
+    }
+    pthread_mutex_lock(&engine->lock);
+    if (rc == QG_OK)
+        engine->stats.tokens_computed += engine->step.n_rows;
+    engine->stats.last_progress_us = qg_now_us();
+    engine->stats.kv_blocks_free = qg_kv_n_free(engine->kv);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+/* Empties the mailbox into the waiting list; sleeps while there is nothing at all to do.  Returns
+ * whether the engine is closing. */
+static bool collect(qg_engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    while (!engine->mailbox && !engine->closing && !engine->waiting && !engine->running) {
+        engine->stats.last_progress_us = qg_now_us();
+        pthread_cond_wait(&engine->wake, &engine->lock);
+    }
+    qg_job *job = engine->mailbox;
+    engine->mailbox = NULL;
+    engine->mailbox_end = &engine->mailbox;
+    bool closing = engine->closing;
+    pthread_mutex_unlock(&engine->lock);
+    while (job) {
+        qg_job *next = job->next;
+        insert_by_urgency(&engine->waiting, job);
+        job = next;
+    }
+    return closing;
+}
+
+void *qg_sched_main(void *arg)
+{
+    qg_engine *engine = arg;
+    for (;;) {
+        bool closing = collect(engine);
+        reap(engine, &engine->running, true, closing);
+        reap(engine, &engine->waiting, false, closing);
+        if (closing)
+            return NULL;
+        admit(engine);
+        if (engine->running)
+            run_step(engine);
+    }
+}

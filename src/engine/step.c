@@ -1,0 +1,178 @@
+/* One pass: which rows of which jobs go into it, and where its outputs go. */
+#include "engine/engine_int.h"
+
+static bool linear_wanted(const qg_job *job, int32_t i)
+{
+    if (job->kind == QG_JOB_LOGITS) {
+        const qg_logits_request *r = job->request;
+        return job->reads_done < (int32_t)r->n_positions && r->positions[job->reads_done] == i;
+    }
+    return i + 1 == (int32_t)job->ids.n;
+}
+
+static void want(qg_step *step, qg_job *job, int32_t read)
+{
+    step->wants[step->n_wants++] = (qg_want){job, read};
+}
+
+static void add_linear(qg_step *step, qg_job *job, int32_t i)
+{
+    bool wanted = linear_wanted(job, i);
+    step->rows[step->n_rows++] = (qg_row){
+        .id = job->ids.p[i],
+        .pos = i,
+        .slot = i,
+        .tree_base = INT32_MAX,
+        .seq = &job->seq,
+        .want = wanted,
+    };
+    if (wanted)
+        want(step, job, job->kind == QG_JOB_LOGITS ? job->reads_done++ : 0);
+}
+
+/* Node i of the tree lies in the slot behind the linear part and its elder nodes; its path lists
+ * the slots of its ancestors and its own. */
+static void add_node(qg_step *step, qg_job *job, int32_t i)
+{
+    const qg_node *nodes = job->tree->nodes;
+    int32_t base = (int32_t)job->ids.n;
+    int32_t *path = step->paths + step->n_paths;
+
+    step->n_paths += nodes[i].depth + 1;
+    for (int32_t at = i; at != QG_TREE_ROOT; at = nodes[at].parent)
+        path[nodes[at].depth] = base + at;
+    step->rows[step->n_rows++] = (qg_row){
+        .id = nodes[i].id,
+        .pos = base + nodes[i].depth,
+        .slot = base + i,
+        .tree_base = base,
+        .path = path,
+        .seq = &job->seq,
+        .want = nodes[i].read >= 0,
+    };
+    if (nodes[i].read >= 0)
+        want(step, job, nodes[i].read);
+}
+
+/* A logits request may ask to be fed in pieces: a pass then stops at the end of the piece. */
+static int32_t piece_limit(qg_job *job, int32_t room)
+{
+    const qg_logits_request *r = job->request;
+    if (job->kind != QG_JOB_LOGITS || job->splits_done >= (int32_t)r->n_splits)
+        return room;
+    int32_t end = 0;
+    for (int32_t i = 0; i <= job->splits_done; i++)
+        end += r->splits[i];
+    if (end - job->linear_done > room)
+        return room;
+    job->splits_done++;
+    return end - job->linear_done;
+}
+
+static void add_job(qg_step *step, qg_job *job, int32_t room)
+{
+    int32_t n_linear = (int32_t)job->ids.n;
+
+    room = piece_limit(job, room);
+    int32_t before = step->n_rows;
+    for (int32_t i = job->linear_done; i < n_linear && step->n_rows - before < room; i++)
+        add_linear(step, job, i);
+    bool linear_in = job->linear_done + (step->n_rows - before) == n_linear;
+    for (int32_t i = job->tree_done;
+         job->tree && linear_in && i < job->tree->n_nodes && step->n_rows - before < room; i++)
+        add_node(step, job, i);
+    job->step_rows = step->n_rows - before;
+}
+
+/* The most urgent first.  A job that needs more than a whole pass is long: short ones go before it,
+ * but a quarter of every pass is kept for long ones, so that neither waits for the other to end. */
+void qg_step_fill(qg_engine *engine)
+{
+    qg_step *step = &engine->step;
+    bool any_long = false;
+
+    step->n_rows = step->n_wants = step->n_paths = 0;
+    for (qg_job *job = engine->running; job; job = job->next) {
+        job->step_rows = 0;
+        any_long |= qg_job_pending(job) > step->cap;
+    }
+    int32_t short_cap = any_long ? step->cap - step->cap / 4 : step->cap;
+    for (int pass_long = 0; pass_long < 2; pass_long++) {
+        int32_t cap = pass_long ? step->cap : short_cap;
+        for (qg_job *job = engine->running; job && step->n_rows < cap; job = job->next)
+            if ((qg_job_pending(job) > step->cap) == pass_long)
+                add_job(step, job, cap - step->n_rows);
+    }
+}
+
+static bool nobody_waits(void *arg)
+{
+    qg_engine *engine = arg;
+    int64_t now = qg_now_us();
+
+    if (atomic_load_explicit(&engine->stop_now, memory_order_relaxed))
+        return true;
+    for (const qg_job *job = engine->running; job; job = job->next)
+        if (job->step_rows && !atomic_load_explicit(&job->cancelled, memory_order_relaxed) &&
+            (!job->deadline_us || now < job->deadline_us))
+            return false;
+    return true;
+}
+
+qg_status qg_step_run(qg_engine *engine)
+{
+    qg_step *step = &engine->step;
+    int64_t now = qg_now_us();
+
+    for (qg_job *job = engine->running; job; job = job->next)
+        if (job->step_rows && !job->started_us)
+            job->started_us = now;
+    QG_TRY(qg_model_forward(engine->model, engine->scratch, engine->pool, step->rows, step->n_rows,
+                            step->hidden, nobody_waits, engine));
+    for (qg_job *job = engine->running; job; job = job->next) {
+        int32_t linear = (int32_t)job->ids.n - job->linear_done;
+        if (linear > job->step_rows)
+            linear = job->step_rows;
+        job->linear_done += linear;
+        job->tree_done += job->step_rows - linear;
+    }
+    return QG_OK;
+}
+
+/* Greedy choice among ids that the tokenizer knows; rows of the output matrix beyond are padding.
+ * NaN never wins. */
+static int32_t best_id(const float *logits, int32_t n)
+{
+    int32_t best = -1;
+    for (int32_t i = 0; i < n; i++)
+        if (best < 0 ? logits[i] == logits[i] : logits[i] > logits[best])
+            best = i;
+    return best;
+}
+
+void qg_step_deliver(qg_engine *engine)
+{
+    qg_step *step = &engine->step;
+    int32_t hidden = qg_model_config(engine->model)->hidden;
+    int32_t vocab = qg_model_config(engine->model)->vocab_size;
+
+    for (int32_t i = 0; i < step->n_wants; i++) {
+        const qg_want *w = &step->wants[i];
+        const float *h = step->hidden + (int64_t)i * hidden;
+        switch (w->job->kind) {
+        case QG_JOB_VERDICT:
+            qg_head_logits(engine->head, engine->model, engine->scratch, h, 1,
+                           w->job->logits + (int64_t)w->read * qg_guard_answers(engine->guard)->n);
+            break;
+        case QG_JOB_GENERATE:
+            qg_model_logits(engine->model, engine->scratch, engine->pool, h, 1,
+                            engine->vocab_logits, vocab);
+            w->job->picked = best_id(engine->vocab_logits, qg_tok_n_ids(engine->tok));
+            break;
+        case QG_JOB_LOGITS:
+            qg_model_logits(engine->model, engine->scratch, engine->pool, h, 1,
+                            w->job->logits_out + (int64_t)w->read * vocab, vocab);
+            break;
+        }
+    }
+}
