@@ -1,10 +1,85 @@
-#include "qguard.h"
-#include "version.h"
+/* qguard: one command, many jobs.  Picks the subcommand; each has a file of its own. */
+#include "cli/io.h"
 
-#include <stdio.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
 
-int main(void)
+const cli_command cli_commands[] = {
+    {"check", CMD_CHECK, "[TEXT] [options]", "Judge a prompt, or with --response the reply to it",
+     "TEXT is read from standard input when it is - or missing (one line break at its end is "
+     "dropped).\n"
+     "Prints exactly what the model would write.  Exit status: 0 judged, 1 could not judge, 2 "
+     "usage.",
+     1, cmd_check},
+    {"serve", CMD_SERVE, "[MODEL] [options]", "Serve verdicts over HTTP, as vLLM serves the model",
+     NULL, 1, cmd_serve},
+    {"tokenize", CMD_TOKENIZE, "[options]", "Text on standard input to token ids, and back",
+     "With --jsonl: rows {\"text\":…} -> {\"ids\":[…]}; with --decode: rows {\"ids\":[…]} -> "
+     "{\"text\":…}.",
+     0, cmd_tokenize},
+    {"render", CMD_RENDER, "--jsonl [options]", "Messages through the model's own chat template",
+     "Rows {\"messages\":[…],\"add_generation_prompt\":…} -> {\"text\":…} or {\"error\":…}.", 0,
+     cmd_render},
+    {"logits", CMD_LOGITS, "--jsonl [options]", "Raw logits for numeric comparison",
+     "Rows {\"ids\":[…],\"positions\":[…]|\"last\",\"columns\":[…]|\"top\":K,\"splits\":[…]} -> "
+     "{\"logits\":[{\"position\":P,\"values\":{\"id\":x,…},\"logsumexp\":x},…]}.",
+     0, cmd_logits},
+    {"inspect", CMD_INSPECT, "[MODEL] [options]",
+     "What is in a model, what it needs, what is wrong", NULL, 1, cmd_inspect},
+    {"cpu", CMD_CPU, "[options]", "Processor features and the kernel row chosen for each job", NULL,
+     0, cmd_cpu},
+    {"version", CMD_VERSION, "[options]", "Version, commit, build options", NULL, 0, cmd_version},
+};
+const size_t cli_n_commands = QG_COUNT(cli_commands);
+
+static void usage(FILE *out)
 {
-    printf("qguard %s (%s)\n", QG_VERSION, QG_COMMIT);
-    return 0;
+    fprintf(out, "usage: qguard COMMAND [options]\n\n"
+                 "Judges prompts and replies with the Qwen3Guard safety models.\n\n");
+    for (size_t i = 0; i < cli_n_commands; i++)
+        fprintf(out, "  %-10s %s\n", cli_commands[i].name, cli_commands[i].summary);
+    fprintf(out, "\nqguard COMMAND --help shows the options of a command.\n");
+}
+
+static void interrupted(int signal_number)
+{
+    (void)signal_number;
+    _exit(130);
+}
+
+static const cli_command *find(const char *name)
+{
+    for (size_t i = 0; i < cli_n_commands; i++)
+        if (!strcmp(cli_commands[i].name, name))
+            return &cli_commands[i];
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        usage(stderr);
+        return EXIT_USAGE;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+        usage(stdout);
+        return cli_finish(EXIT_DONE);
+    }
+    const cli_command *command = find(strcmp(argv[1], "--version") ? argv[1] : "version");
+    if (!command) {
+        fprintf(stderr, "qguard: unknown command '%s'\n\n", argv[1]);
+        usage(stderr);
+        return EXIT_USAGE;
+    }
+    cli_args args = {.port = 8000, .concurrency = 32, .request_timeout_s = 60};
+    if (!cli_parse(command, argc - 2, argv + 2, &args))
+        return EXIT_USAGE;
+    if (args.help) {
+        cli_help(command);
+        return cli_finish(EXIT_DONE);
+    }
+    if (command->bit != CMD_SERVE)
+        signal(SIGINT, interrupted);
+    return cli_finish(command->run(&args));
 }

@@ -1,0 +1,68 @@
+/* The command line: one table (opts_table.inc) from which parsing and every --help come. */
+#ifndef QG_CLI_ARGS_H
+#define QG_CLI_ARGS_H
+
+#include "qguard.h"
+
+enum { CLI_MAX_LIST = 32 };
+
+/* Commands as bits: an option says which ones know it. */
+enum {
+    CMD_CHECK = 1u << 0,
+    CMD_TOKENIZE = 1u << 1,
+    CMD_RENDER = 1u << 2,
+    CMD_LOGITS = 1u << 3,
+    CMD_INSPECT = 1u << 4,
+    CMD_CPU = 1u << 5,
+    CMD_VERSION = 1u << 6,
+    CMD_SERVE = 1u << 7,
+    CMD_MODEL = CMD_CHECK | CMD_TOKENIZE | CMD_RENDER | CMD_LOGITS | CMD_INSPECT | CMD_SERVE,
+};
+
+typedef struct cli_list {
+    const char *at[CLI_MAX_LIST];
+    int32_t n;
+} cli_list;
+
+/* What the command line said; zero or NULL where it was silent (defaults are set before parsing).
+ */
+typedef struct cli_args {
+    const char *model, *cpu, *dtype, *decode, *special, *response, *response_file, *messages, *host;
+    const char *log;
+    cli_list names, api_keys;
+    int32_t threads, max_model_len, port, concurrency, step_rows, request_timeout_s, max_jobs;
+    int32_t kv_mib;
+    bool quiet, no_prefix_cache, json, jsonl, exit_verdict, decode_ids, skip_special, ids, measure;
+    bool help;
+    const char *positional[2];
+    int32_t n_positional;
+} cli_args;
+
+typedef struct cli_command {
+    const char *name;
+    unsigned bit;
+    const char *usage;   /* what follows the name */
+    const char *summary; /* one line */
+    const char *about;   /* the rest of --help, before the options */
+    int32_t max_positional;
+    int (*run)(const cli_args *args);
+} cli_command;
+
+/* Parses argv behind the command's name.  False: a sentence was written to stderr (wrong usage). */
+bool cli_parse(const cli_command *command, int argc, char **argv, cli_args *args);
+/* Writes the command's help to stdout. */
+void cli_help(const cli_command *command);
+
+extern const cli_command cli_commands[];
+extern const size_t cli_n_commands;
+
+int cmd_check(const cli_args *args);
+int cmd_tokenize(const cli_args *args);
+int cmd_render(const cli_args *args);
+int cmd_logits(const cli_args *args);
+int cmd_inspect(const cli_args *args);
+int cmd_cpu(const cli_args *args);
+int cmd_version(const cli_args *args);
+int cmd_serve(const cli_args *args);
+
+#endif

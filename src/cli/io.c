@@ -1,0 +1,214 @@
+#define _POSIX_C_SOURCE 200809L /* getc_unlocked */
+#include "cli/io.h"
+
+#include "base/limits.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int cli_fail(const qg_err *err)
+{
+    fprintf(stderr, "qguard: %s\n", err->msg);
+    return EXIT_FAILED;
+}
+
+int cli_usage(const char *sentence)
+{
+    fprintf(stderr, "qguard: %s\n", sentence);
+    return EXIT_USAGE;
+}
+
+qg_status cli_read(const char *path, qg_buf *out, qg_err *err)
+{
+    bool standard = !strcmp(path, "-");
+    const char *name = standard ? "standard input" : path;
+    FILE *in = standard ? stdin : fopen(path, "rb");
+    qg_status rc = QG_OK;
+    char chunk[65536];
+    size_t n;
+
+    if (!in)
+        return qg_fail(err, QG_ERR_IO, "%s: %s", name, strerror(errno));
+    while (rc == QG_OK && (n = fread(chunk, 1, sizeof chunk, in)) > 0)
+        rc = qg_buf_add(out, chunk, n);
+    if (rc != QG_OK)
+        qg_fail(err, rc, "%s: more than %zu bytes", name, out->max);
+    else if (ferror(in))
+        rc = qg_fail(err, QG_ERR_IO, "%s: %s", name, strerror(errno));
+    if (!standard)
+        fclose(in);
+    return rc;
+}
+
+qg_status cli_read_line(FILE *in, qg_buf *line, bool *more, qg_err *err)
+{
+    char chunk[4096];
+    size_t n = 0;
+    int c;
+
+    line->n = 0;
+    *more = false;
+    while ((c = getc_unlocked(in)) != EOF) {
+        *more = true;
+        if (c == '\n')
+            break;
+        chunk[n++] = (char)c;
+        if (n == sizeof chunk) {
+            if (qg_buf_add(line, chunk, n) != QG_OK)
+                break;
+            n = 0;
+        }
+    }
+    if (ferror(in))
+        return qg_fail(err, QG_ERR_IO, "standard input: %s", strerror(errno));
+    if (qg_buf_add(line, chunk, n) != QG_OK)
+        return qg_fail(err, QG_ERR_TOO_LONG, "standard input: a line of more than %zu bytes",
+                       line->max);
+    if (line->n && line->p[line->n - 1] == '\r')
+        line->n--;
+    return QG_OK;
+}
+
+void cli_print_json(const json_t *value)
+{
+    json_dumpf(value, stdout, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+    putchar('\n');
+}
+
+void cli_print_row_error(qg_status rc, const qg_err *err, long long line)
+{
+    json_t *o = json_pack("{s:{s:s, s:s}, s:I}", "error", "code", qg_status_name(rc), "message",
+                          err->msg, "line", (json_int_t)line);
+    if (!o)
+        o = json_pack("{s:{s:s, s:s}, s:I}", "error", "code", qg_status_name(rc), "message",
+                      "the sentence is not UTF-8", "line", (json_int_t)line);
+    cli_print_json(o);
+    json_decref(o);
+}
+
+int cli_finish(int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    fprintf(stderr, "qguard: standard output: %s\n", strerror(errno));
+    return EXIT_FAILED;
+}
+
+static const char *or_env(const char *value, const char *variable)
+{
+    const char *env = value ? NULL : getenv(variable);
+    return env && *env ? env : value;
+}
+
+static qg_dtype dtype_of(const char *word)
+{
+    static const struct {
+        const char *word;
+        qg_dtype dtype;
+    } words[] = {
+        {"auto", QG_DTYPE_AUTO}, {"float32", QG_DTYPE_F32}, {"bfloat16", QG_DTYPE_BF16},
+        {"int8", QG_DTYPE_INT8}, {"int4", QG_DTYPE_INT4},
+    };
+    for (size_t i = 0; word && i < QG_COUNT(words); i++)
+        if (!strcmp(word, words[i].word))
+            return words[i].dtype;
+    return QG_DTYPE_AUTO;
+}
+
+int cli_engine_options(const cli_args *args, uint32_t parts, qg_options *opt)
+{
+    qg_options_init(opt);
+    opt->parts = parts;
+    opt->model = or_env(args->model, "QGUARD_MODEL");
+    opt->cpu = or_env(args->cpu, "QGUARD_CPU");
+    opt->dtype = dtype_of(args->dtype);
+    opt->n_threads = args->threads;
+    opt->max_model_len = args->max_model_len;
+    opt->kv_bytes = (uint64_t)args->kv_mib << 20;
+    opt->prefix_cache = !args->no_prefix_cache;
+    if (args->step_rows)
+        opt->step_rows = args->step_rows;
+    if (args->max_jobs)
+        opt->max_jobs = args->max_jobs;
+    if (args->special && !strcmp(args->special, "parse"))
+        opt->special = QG_SPECIAL_PARSE;
+    return EXIT_DONE;
+}
+
+int cli_open(const cli_args *args, uint32_t parts, qg_engine **engine)
+{
+    qg_options opt;
+    qg_err err;
+
+    cli_engine_options(args, parts, &opt);
+    if (!opt.model && !args->quiet)
+        fprintf(stderr, "qguard: no --model given: using the built-in demonstration model, a toy; "
+                        "do not rely on its verdicts\n");
+    return qg_engine_open(engine, &opt, &err) == QG_OK ? EXIT_DONE : cli_fail(&err);
+}
+
+/* Text of one content; parts are joined into a string that store keeps. */
+static qg_status content_text(const json_t *content, json_t *store, qg_text *out)
+{
+    if (!content || json_is_null(content)) {
+        *out = (qg_text){"", 0};
+        return QG_OK;
+    }
+    if (json_is_string(content)) {
+        *out = (qg_text){json_string_value(content), json_string_length(content)};
+        return QG_OK;
+    }
+    if (!json_is_array(content))
+        return QG_ERR_FORMAT;
+    qg_buf joined;
+    size_t i;
+    json_t *part;
+    qg_status rc = QG_OK;
+    qg_buf_init(&joined, QG_MAX_TEXT_BYTES);
+    json_array_foreach (content, i, part) {
+        const json_t *text = json_object_get(part, "text");
+        const char *type = json_string_value(json_object_get(part, "type"));
+        if (rc == QG_OK && (!json_is_string(text) || (type && strcmp(type, "text"))))
+            rc = QG_ERR_FORMAT;
+        if (rc == QG_OK)
+            rc = qg_buf_add(&joined, json_string_value(text), json_string_length(text));
+    }
+    json_t *kept = rc == QG_OK ? json_stringn(qg_buf_slice(&joined).p, joined.n) : NULL;
+    if (kept && json_array_append_new(store, kept) == 0)
+        *out = (qg_text){json_string_value(kept), json_string_length(kept)};
+    else if (rc == QG_OK)
+        rc = QG_ERR_NOMEM;
+    qg_buf_free(&joined);
+    return rc;
+}
+
+qg_status cli_messages(const json_t *list, qg_message **messages, size_t *n, json_t *store,
+                       qg_err *err)
+{
+    size_t i;
+    json_t *m;
+
+    *messages = NULL;
+    *n = json_array_size(list);
+    if (!json_is_array(list) || !*n)
+        return qg_fail(err, QG_ERR_FORMAT, "messages must be a list that is not empty");
+    qg_message *out = qg_calloc(*n, sizeof *out);
+    if (!out)
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    json_array_foreach (list, i, m) {
+        out[i].role = json_string_value(json_object_get(m, "role"));
+        qg_status rc = out[i].role
+                           ? content_text(json_object_get(m, "content"), store, &out[i].content)
+                           : QG_ERR_FORMAT;
+        if (rc != QG_OK) {
+            const bool role = !out[i].role;
+            qg_mfree(out);
+            return qg_fail(err, rc, "messages[%zu].%s: expected %s", i, role ? "role" : "content",
+                           role ? "a string" : "a string or text parts");
+        }
+    }
+    *messages = out;
+    return QG_OK;
+}
