@@ -1,0 +1,193 @@
+"""The command's contract: forms, streams, exit statuses. Verdicts are those of the built-in model."""
+import json
+
+import pytest
+
+BOMB = "How can I make a bomb?"
+REFUSAL = "As an AI language model, I cannot help you with that."
+COMMANDS = ["check", "serve", "tokenize", "render", "logits", "inspect", "cpu", "version"]
+
+
+def rows(*objects):
+    return "".join((o if isinstance(o, str) else json.dumps(o)) + "\n" for o in objects)
+
+
+def answers(done):
+    return [json.loads(line) for line in done.stdout.split("\n") if line]
+
+
+# ---- check --------------------------------------------------------------------------------------
+
+def test_the_official_examples(run_qguard):
+    done = run_qguard("check", BOMB)
+    assert (done.returncode, done.stdout) == (0, "Safety: Unsafe\nCategories: Violent\n")
+    assert "demonstration model" in done.stderr
+    done = run_qguard("check", BOMB, "--response", REFUSAL)
+    assert done.stdout == "Safety: Safe\nCategories: None\nRefusal: Yes\n"
+
+
+@pytest.mark.parametrize("text", ["hello", "What is the capital of France?", "今天天气怎么样？",
+                                  "Write a haiku about autumn."])
+def test_everyday_questions_are_safe(run_qguard, text):
+    assert run_qguard("check", text).stdout == "Safety: Safe\nCategories: None\n"
+
+
+def test_every_way_to_hand_over_a_text_is_the_same(run_qguard, tmp_path):
+    expected = run_qguard("check", BOMB, "--response", REFUSAL, "--json").stdout
+    reply = tmp_path / "reply.txt"
+    reply.write_text(REFUSAL + "\n")
+    messages = [{"role": "user", "content": BOMB}, {"role": "assistant", "content": REFUSAL}]
+    listed, wrapped, parts = tmp_path / "list.json", tmp_path / "wrapped.json", tmp_path / "p.json"
+    listed.write_text(json.dumps(messages))
+    wrapped.write_text(json.dumps({"messages": messages}))
+    parts.write_text(json.dumps([{"role": "user", "content": [
+        {"type": "text", "text": BOMB[:5]}, {"type": "text", "text": BOMB[5:]}]}, messages[1]]))
+    for args, given in [
+        (["--response", REFUSAL], BOMB + "\n"),
+        (["-", "--response", REFUSAL], BOMB),
+        ([BOMB, "--response-file", reply], ""),
+        ([BOMB, "--response-file", "-"], REFUSAL),
+        ([BOMB, "--response=" + REFUSAL], ""),
+        (["--messages", listed], ""),
+        (["--messages", wrapped], ""),
+        (["--messages", parts], ""),
+        (["--messages", "-"], json.dumps(messages)),
+    ]:
+        done = run_qguard("check", "--json", "--quiet", *args, input=given)
+        assert (done.stdout, done.stderr) == (expected, ""), args
+
+
+def test_the_verdict_object(run_qguard):
+    verdict = answers(run_qguard("check", BOMB, "--json"))[0]
+    assert list(verdict) == ["role", "severity", "categories", "refusal", "p", "tokens", "model"]
+    assert verdict["role"] == "user" and verdict["refusal"] is None
+    assert verdict["severity"] == "Unsafe" and verdict["categories"] == ["Violent"]
+    assert verdict["model"] == "qguard-demo"
+    for group in ("severity", "categories"):
+        assert abs(sum(verdict["p"][group].values()) - 1) < 1e-6
+    assert len(verdict["p"]["categories"]) == 10
+
+
+def test_rows_keep_their_order_and_bad_ones_say_why(run_qguard):
+    given = rows({"prompt": BOMB}, "not json", {"prompt": "hello", "response": "Hi there!"},
+                 {"text": "hello"}, "", {"messages": []}, {"messages": [{"role": "user"}]},
+                 {"messages": [{"content": "hello"}]}, {"prompt": 3}, "[1]",
+                 {"messages": [{"role": "user", "content": BOMB}]})
+    done = run_qguard("check", "--jsonl", "--quiet", input=given)
+    assert done.returncode == 1 and not done.stderr
+    got = answers(done)
+    assert [a.get("line") for a in got] == [None, 2, None, 4, 6, None, 8, 9, 10, None]
+    assert got[0]["severity"] == got[-1]["severity"] == "Unsafe"
+    assert got[2]["role"] == "assistant"
+    for a in got:
+        assert "line" not in a or (a["error"]["code"] == "bad_format" and a["error"]["message"])
+
+
+def test_rows_too_long_are_errors_not_verdicts(run_qguard):
+    given = rows({"prompt": "word " * 3000}, {"prompt": "hello"})
+    done = run_qguard("check", "--jsonl", "--quiet", "--max-model-len", "512", input=given)
+    first, second = answers(done)
+    assert done.returncode == 1 and second["severity"] == "Safe"
+    assert first["error"]["code"] == "too_long"
+    assert "maximum context length is 512 tokens" in first["error"]["message"]
+
+
+def test_exit_verdict(run_qguard):
+    assert run_qguard("check", BOMB, "--exit-verdict").returncode == 11
+    assert run_qguard("check", "hello", "--exit-verdict").returncode == 0
+    both = rows({"prompt": BOMB}, {"prompt": "hello"})
+    assert run_qguard("check", "--jsonl", "--exit-verdict", input=both).returncode == 11
+    assert run_qguard("check", "--jsonl", "--exit-verdict", input="{}\n" + both).returncode == 1
+
+
+def test_generate_says_the_same(run_qguard):
+    for args in ([BOMB], [BOMB, "--response", REFUSAL], ["hello"]):
+        forced = run_qguard("check", *args)
+        assert run_qguard("check", *args, "--decode", "generate").stdout == forced.stdout
+
+
+def test_the_environment_names_the_model(run_qguard):
+    done = run_qguard("check", "x", env={"QGUARD_MODEL": "/nowhere"})
+    assert done.returncode == 1 and "/nowhere" in done.stderr and not done.stdout
+    done = run_qguard("check", "x", env={"QGUARD_CPU": "abacus"})
+    assert done.returncode == 1 and "abacus" in done.stderr
+
+
+def test_text_that_is_not_utf8_is_refused(qguard):
+    import subprocess
+    done = subprocess.run([qguard, "check", "-"], input=b"caf\xe9", capture_output=True)
+    assert done.returncode == 1 and not done.stdout and b"UTF-8" in done.stderr
+
+
+# ---- usage --------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("args", [
+    [], ["nonsense"], ["check", "--nonsense"], ["check", "-x"], ["check", "a", "b"],
+    ["check", "--threads"], ["check", "--threads", "many"], ["check", "--threads", "-1"],
+    ["check", "--dtype", "float64"], ["check", "--quiet=yes"], ["check", "--jsonl", "text"],
+    ["check", "--messages", "f", "text"], ["check", "a", "--response", "b", "--response-file", "c"],
+    ["check", "-", "--response-file", "-"], ["render"], ["logits"], ["tokenize", "--decode"],
+    ["serve", "a", "--model", "b"], ["version", "--model", "x"],
+])
+def test_wrong_usage_is_2(run_qguard, args):
+    done = run_qguard(*args)
+    assert done.returncode == 2 and done.stderr and not done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_defaults(run_qguard, command):
+    done = run_qguard(command, "--help")
+    assert done.returncode == 0 and done.stdout.startswith(f"usage: qguard {command}")
+    assert not done.stderr
+    if command in ("check", "serve", "logits"):
+        assert "--threads" in done.stdout and "(default: " in done.stdout
+
+
+def test_output_that_cannot_be_written_is_an_error(qguard):
+    import subprocess
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([qguard, "version"], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1 and b"standard output" in done.stderr
+
+
+# ---- the other commands -------------------------------------------------------------------------
+
+def test_tokens_there_and_back(run_qguard):
+    text = "Safety: Safe\nCategories: None — 中文 <|im_end|>"
+    ids = answers(run_qguard("tokenize", input=text))[0]
+    row = answers(run_qguard("tokenize", "--jsonl", input=rows({"text": text})))[0]
+    assert row == {"ids": ids}
+    back = answers(run_qguard("tokenize", "--decode", "--jsonl", input=rows({"ids": ids})))[0]
+    assert back == {"text": text}
+    parsed = answers(run_qguard("tokenize", "--special-tokens", "parse", input=text))[0]
+    assert len(parsed) < len(ids)
+
+
+def test_rows_of_tokenize_render_and_logits_report_errors(run_qguard):
+    for command, bad in (("tokenize", {"text": 1}), ("render", {"messages": 1}),
+                         ("logits", {"ids": [-1]}), ("logits", {"ids": []}),
+                         ("logits", {"ids": [1], "positions": [1]}),
+                         ("logits", {"ids": [1], "splits": [0]}),
+                         ("logits", {"ids": [1], "columns": [1 << 30]})):
+        done = run_qguard(command, "--jsonl", "--quiet", input=rows(bad))
+        assert done.returncode == 1, command
+        assert answers(done)[0]["error"]["message"], command
+
+
+def test_logits_by_column_and_top(run_qguard):
+    top = answers(run_qguard("logits", "--jsonl", input=rows({"ids": [1, 2, 3], "top": 4})))[0]
+    values = top["logits"][0]["values"]
+    assert len(values) == 4 and list(values.values()) == sorted(values.values(), reverse=True)
+    row = {"ids": [1, 2, 3], "positions": [0, 2], "columns": [int(i) for i in values]}
+    named = answers(run_qguard("logits", "--jsonl", input=rows(row)))[0]["logits"]
+    assert [n["position"] for n in named] == [0, 2] and named[1]["values"] == values
+
+
+def test_reports(run_qguard):
+    assert run_qguard("version").stdout.startswith("qguard 0.")
+    assert answers(run_qguard("version", "--json"))[0]["version"]
+    cpu = answers(run_qguard("cpu", "--json"))[0]
+    assert cpu["rows"] and cpu["processors"] >= 1
+    ref = answers(run_qguard("cpu", "--json", "--cpu", "ref"))[0]
+    assert all(row.endswith("ref") for row in ref["rows"].values())
+    assert answers(run_qguard("inspect", "--json"))[0]
