@@ -1,5 +1,5 @@
-/* Text that a model wrote, read as a verdict.  Whatever it is: a Safe verdict needs a line that says so, and
- * cutting the text off can lose a verdict but never make it milder. */
+/* Text that a model wrote, read as a verdict.  Whatever it is: a Safe verdict needs a line that
+ * says so, and cutting the text off can lose a verdict but never make it milder. */
 #include "guard/parse.h"
 
 #include <stdlib.h>

@@ -13,7 +13,7 @@ static qg_status open_shard(qg_shard *s, size_t n, qg_err *err)
 
 #define T(name, dtype, shape, lo, hi)                                                              \
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #lo "," #hi "]" \
-                                                                                               "}"
+    "}"
 
 static void plain_shards_are_read(void **state)
 {
