@@ -12,6 +12,7 @@
 #define QG_MAX_TOKEN_BYTES     1024               /* of one token; Qwen3's longest is 128 blanks */
 
 /* engine: rows of one pass; tokens of a generated answer (a verdict needs at most 26) */
+#define QG_MAX_TREE_SLOTS   512 /* KV slots of a sequence beyond its context, for a token tree */
 #define QG_MAX_STEP_ROWS    4096
 #define QG_MAX_ANSWER_IDS   128
 #define QG_MAX_LOGITS_BYTES (4ull * 1024 * 1024 * 1024)
@@ -82,6 +83,7 @@
 #define QG_MAX_POSITIONS    (16 * 1024 * 1024)
 
 /* token rows in one pass */
-#define QG_MAX_STEP_ROWS 4096
+#define QG_MAX_TREE_SLOTS 512 /* KV slots of a sequence beyond its context, for a token tree */
+#define QG_MAX_STEP_ROWS  4096
 
 #endif

@@ -128,7 +128,7 @@ static qg_status open_kv(qg_engine *e, qg_err *err)
         return qg_fail(err, QG_ERR_ARG, "max_model_len: %d is more than the model's %d",
                        e->opt.max_model_len, limit);
     e->max_len = e->opt.max_model_len ? e->opt.max_model_len : limit;
-    uint64_t for_context = (uint64_t)(e->max_len + QG_TREE_NODES) / QG_KV_BLOCK + 2;
+    uint64_t for_context = (uint64_t)(e->max_len + QG_MAX_TREE_SLOTS) / QG_KV_BLOCK + 1;
     uint64_t n = e->opt.kv_bytes / block;
     if (!e->opt.kv_bytes) {
         /* One whole context, the pinned prefixes beside it, and never less than 512 MiB. */
@@ -139,7 +139,7 @@ static qg_status open_kv(qg_engine *e, qg_err *err)
         return qg_fail(err, QG_ERR_ARG, "kv_bytes: at least %llu are needed for this model",
                        (unsigned long long)(64 * block));
     } else if (n < for_context + 64 && !e->opt.max_model_len) {
-        e->max_len = (int32_t)(n - 64) * QG_KV_BLOCK - QG_TREE_NODES;
+        e->max_len = (int32_t)(n - 64) * QG_KV_BLOCK - QG_MAX_TREE_SLOTS;
         e->max_len = e->max_len < QG_KV_BLOCK ? QG_KV_BLOCK : e->max_len;
     }
     if (n > INT32_MAX / QG_KV_BLOCK)

@@ -153,10 +153,13 @@ static void decide(qg_engine *engine)
     }
 }
 
-static void fail_step(qg_engine *engine)
+/* A pass that fails takes its jobs with it: none of them may get a verdict from it. */
+static void fail_step(qg_engine *engine, qg_status rc)
 {
     qg_err err;
-    qg_status rc = qg_fail(&err, QG_ERR_INTERNAL, "the model gave a number that is not finite");
+    rc = qg_fail(&err, QG_ERR_INTERNAL, "%s",
+                 rc == QG_ERR_INTERNAL ? "the model gave a number that is not finite"
+                                       : "the model refused the pass");
     for (qg_job **at = &engine->running; *at;) {
         qg_job *job = *at;
         if (!job->step_rows) {
@@ -176,7 +179,7 @@ static void run_step(qg_engine *engine)
         qg_step_deliver(engine);
         decide(engine);
     } else if (rc != QG_ERR_CANCELLED) { /* cancelled: the next reap ends the jobs */
-        fail_step(engine);
+        fail_step(engine, rc);
     }
     pthread_mutex_lock(&engine->lock);
     if (rc == QG_OK)

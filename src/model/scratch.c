@@ -57,8 +57,7 @@ qg_status qg_scratch_open(qg_scratch **out, const qg_model *model, int32_t max_r
     s->parts = n_threads;
     s->ldy = larger(larger(2 * (int64_t)cfg->intermediate, cfg->hidden), model->layers[0].qkv.n);
     s->attn_bytes = (model->attn->scratch_bytes(&model->attn_shape, max_ctx) + 63) / 64 * 64;
-    /* a tree's slots lie behind its context, one per row */
-    s->seq_blocks = (int32_t)(((int64_t)max_ctx + max_rows) / QG_KV_BLOCK + 1);
+    s->seq_blocks = (int32_t)(((int64_t)max_ctx + QG_MAX_TREE_SLOTS) / QG_KV_BLOCK + 1);
 
     qg_carve c = {0};
     lay_out(s, model, &c);
