@@ -82,8 +82,4 @@
 #define QG_MAX_Q_WIDTH      (256 * 1024) /* n_heads * head_dim */
 #define QG_MAX_POSITIONS    (16 * 1024 * 1024)
 
-/* token rows in one pass */
-#define QG_MAX_TREE_SLOTS 512 /* KV slots of a sequence beyond its context, for a token tree */
-#define QG_MAX_STEP_ROWS  4096
-
 #endif
