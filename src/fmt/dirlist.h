@@ -14,6 +14,7 @@ bool qg_strings_add(qg_strings *list, const char *s) __attribute__((warn_unused_
 void qg_strings_sort(qg_strings *list); /* by bytes */
 void qg_strings_free(qg_strings *list);
 
+/* Whether s ends in suffix. */
 bool qg_has_suffix(const char *s, const char *suffix);
 
 /* "dir/name" in new memory, or NULL. */

@@ -1,7 +1,7 @@
 /* Inside the engine room: what a bound model is made of.  Only src/model and its tests include
  * this. */
-#ifndef QG_MODEL_INT_H
-#define QG_MODEL_INT_H
+#ifndef QG_MODEL_MODEL_INT_H
+#define QG_MODEL_MODEL_INT_H
 
 #include "model/model.h"
 
