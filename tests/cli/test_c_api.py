@@ -34,9 +34,6 @@ def root(qguard, tmp_path_factory):
 def judge(repo, root, tmp_path_factory):
     """examples/judge.c, built as its comment says against the installation."""
     library = next(root.glob("**/libqguard.so"))
-    symbols = subprocess.run(["nm", "-D", library], check=True, capture_output=True, text=True)
-    if " T qg_judge\n" not in symbols.stdout:
-        pytest.skip("libqguard.so has no qg_judge yet")
     program = tmp_path_factory.mktemp("judge") / "judge"
     env = {**os.environ, "PKG_CONFIG_SYSROOT_DIR": str(root),
            "PKG_CONFIG_PATH": str(next(root.glob("**/qguard.pc")).parent)}
