@@ -284,7 +284,7 @@ static qg_status slice_list(qg_run *r, const qg_val *seq, int64_t from, int64_t 
                             qg_val *out)
 {
     qg_val list;
-    QG_TRY(qg_val_list(r, seq->kind == QG_V_TUPLE ? QG_V_TUPLE : QG_V_LIST, 0, &list));
+    QG_TRY(qg_val_list(r, seq->kind, 0, &list));
     list.input = seq->input;
     for (int64_t i = from; step > 0 ? i < to : i > to; i += step) {
         QG_TRY(qg_run_spend(r, 1));
@@ -292,6 +292,10 @@ static qg_status slice_list(qg_run *r, const qg_val *seq, int64_t from, int64_t 
         if (step > 0 ? step >= to - i : step <= to - i)
             break; /* the next would be outside; i + step might overflow */
     }
+    const int64_t *range = seq->list->range; /* wraps only where its elements would */
+    list.list->range[0] = (int64_t)((uint64_t)range[0] + (uint64_t)from * (uint64_t)range[2]);
+    list.list->range[1] = (int64_t)((uint64_t)range[0] + (uint64_t)to * (uint64_t)range[2]);
+    list.list->range[2] = (int64_t)((uint64_t)range[2] * (uint64_t)step);
     *out = list;
     return QG_OK;
 }
@@ -307,10 +311,8 @@ qg_status qg_eval_slice(qg_run *r, const qg_node *n, qg_val *out)
     r->line = n->line;
     if (seq.kind == QG_V_UNDEF)
         return qg_run_undefined(r, &seq);
-    if (!is_sequence(&seq) && seq.kind != QG_V_RANGE) {
-        *out = qg_v_undef(qg_str("slice")); /* as for any item that is not there */
-        return QG_OK;
-    }
+    if (!is_sequence(&seq) && seq.kind != QG_V_RANGE)
+        return qg_run_fail(r, QG_ERR_TEMPLATE, "'%s' object cannot be sliced", qg_val_type(&seq));
     int64_t step = given[2] ? b[2] : 1;
     if (step == 0)
         return qg_run_fail(r, QG_ERR_TEMPLATE, "slice step cannot be zero");

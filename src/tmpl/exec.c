@@ -116,7 +116,9 @@ static qg_status exec_set(qg_run *r, const qg_node *n)
 
 /* ---- loops ----------------------------------------------------------------------------------- */
 
-static qg_status loop_turns(qg_run *r, qg_loop *loop)
+/* completed: some turn ran to its end, without break or continue; jinja2 takes else when none did.
+ */
+static qg_status loop_turns(qg_run *r, qg_loop *loop, bool *completed)
 {
     const qg_node *n = loop->stmt;
     qg_val self = {.kind = QG_V_LOOP, .loop = loop};
@@ -133,6 +135,7 @@ static qg_status loop_turns(qg_run *r, qg_loop *loop)
         QG_TRY(qg_scope_set(r, r->top, r->tmpl->loop_name, self));
         QG_TRY(qg_assign(r, n->a, &item));
         QG_TRY(qg_exec(r, n->v[0]));
+        *completed = *completed || r->flow == QG_FLOW_ON;
         bool stop = r->flow == QG_FLOW_BREAK;
         r->flow = QG_FLOW_ON;
         if (stop)
@@ -144,6 +147,7 @@ static qg_status exec_for(qg_run *r, const qg_node *n)
 {
     qg_val iterable;
     qg_vlist *src;
+    bool completed = false;
     QG_TRY(qg_eval(r, n->b, &iterable));
     r->line = n->line;
     QG_TRY(qg_val_items(r, &iterable, &src));
@@ -159,8 +163,8 @@ static qg_status exec_for(qg_run *r, const qg_node *n)
         loop->at = src->n;
     }
     QG_TRY(qg_scope_new(r, outer, &r->top));
-    QG_TRY(loop_turns(r, loop));
-    if (loop->kept.list->n == 0 && n->v[1]) {
+    QG_TRY(loop_turns(r, loop, &completed));
+    if (!completed && n->v[1]) {
         QG_TRY(qg_scope_new(r, outer, &r->top));
         QG_TRY(qg_exec(r, n->v[1]));
     }
@@ -188,7 +192,7 @@ static qg_status caught_and_filtered(qg_run *r, const qg_node *n, qg_val *out)
     QG_TRY(qg_scope_new(r, outer, &r->top));
     QG_TRY(qg_exec_capture(r, n->c, out));
     r->top = outer;
-    if (!n->b)
+    if (!n->b || r->flow != QG_FLOW_ON)
         return QG_OK;
     r->hole = *out;
     QG_TRY(qg_eval(r, n->b, out));
@@ -200,13 +204,15 @@ static qg_status exec_setblock(qg_run *r, const qg_node *n)
 {
     qg_val v;
     QG_TRY(caught_and_filtered(r, n, &v));
-    return qg_assign(r, n->a, &v);
+    return r->flow == QG_FLOW_ON ? qg_assign(r, n->a, &v) : QG_OK;
 }
 
 static qg_status exec_filtered(qg_run *r, const qg_node *n)
 {
     qg_val v;
     QG_TRY(caught_and_filtered(r, n, &v));
+    if (r->flow != QG_FLOW_ON) /* what was caught before a break or continue is lost */
+        return QG_OK;
     QG_TRY(qg_val_str(r, &v, &v));
     return emit(r, &v);
 }

@@ -224,6 +224,8 @@ static qg_status lex_number(lexer *x)
         }
     }
     qg_slice text = qg_slice_of(from, (size_t)(p - from));
+    if (!real && *from == '0' && strspn(from, "0_") < text.n)
+        return bad(x, "a number with zeros in front");
     if (!real && *from == '0' && p < x->end && (*p == 'x' || *p == 'o' || *p == 'b'))
         return bad(x, "numbers are decimal here");
     QG_TRY(add(x, real ? QG_T_FLOAT : QG_T_INT, text));
@@ -425,7 +427,7 @@ static qg_status lex_any_tag(lexer *x)
     return lex_tag(x, kind == '{');
 }
 
-/* Line breaks become "\n"; the last one goes (keep_trailing_newline is off). */
+/* Line breaks become "\n", a 0 stands behind; the last one goes (keep_trailing_newline is off). */
 static qg_status normalise(qg_arena *arena, qg_slice *source)
 {
     char *buf = qg_arena_alloc(arena, source->n + 1), *q = buf;
@@ -438,6 +440,7 @@ static qg_status normalise(qg_arena *arena, qg_slice *source)
     }
     if (q > buf && q[-1] == '\n')
         q--;
+    *q = 0;
     *source = qg_slice_of(buf, (size_t)(q - buf));
     return QG_OK;
 }

@@ -119,11 +119,12 @@ bool qg_float_parse(qg_slice s, double *out)
                          (int)decimals, rest, decimals ? "" : "0", rest + decimals);
         if (n < 0 || (size_t)n >= sizeof json)
             return false;
-        json_t *list = json_loads(json, 0, NULL);
-        if (!list)
-            return false;
-        *out = json_number_value(json_array_get(list, 0));
+        json_error_t why;
+        json_t *list = json_loads(json, JSON_DECODE_INT_AS_REAL, &why);
+        *out = list ? json_number_value(json_array_get(list, 0)) : INFINITY;
         json_decref(list);
+        if (!list && json_error_code(&why) != json_error_numeric_overflow)
+            return false;
     }
     if (neg)
         *out = -*out;

@@ -31,13 +31,11 @@ uint32_t qg_cp_read(const char *p, size_t n, size_t *len)
 
 size_t qg_cp_before(const char *p, size_t n)
 {
-    for (size_t back = 1; back <= 4 && back <= n; back++) {
-        size_t len;
-        qg_cp_read(p + n - back, back, &len);
-        if (len == back)
-            return back;
-    }
-    return 1;
+    size_t back = 1, len;
+    while (back < 4 && back < n && ((uint8_t)p[n - back] & 0xC0) == 0x80)
+        back++;
+    qg_cp_read(p + n - back, back, &len);
+    return len == back ? back : 1;
 }
 
 bool qg_cp_space(uint32_t cp)
@@ -311,7 +309,7 @@ static bool starts_word(qg_case how, uint32_t before, size_t at)
 qg_status qg_ustr_case(qg_run *r, const qg_val *s, qg_case how, qg_val *out)
 {
     qg_sb b = {0};
-    size_t len;
+    size_t len, word = 0; /* the title filter lowers the rest of each word on its own */
     uint32_t cp, before = 0;
     QG_TRY(qg_run_spend(r, s->s.n / 16));
     QG_TRY(qg_sb_reserve(r, &b, s->s.n));
@@ -320,9 +318,12 @@ qg_status qg_ustr_case(qg_run *r, const qg_val *s, qg_case how, qg_val *out)
         cp = qg_cp_read(s->s.p + at, s->s.n - at, &len);
         bool upper = how == QG_UPPER || (how != QG_LOWER && starts_word(how, before, at));
         bool title = how == QG_TITLE || how == QG_CAPITALIZE;
+        if (upper && how == QG_FILTER_TITLE)
+            word = at + len;
         size_t n = upper ? qg_case_upper(cp, title, to) : qg_case_lower(cp, to);
-        if (!upper && cp == 0x3A3) /* sigma is the one letter whose small form depends on context */
-            to[0] = qg_case_final_sigma(s->s.p, at, s->s.n) ? 0x3C2 : 0x3C3;
+        if (!upper && cp == 0x3A3 && /* the one letter whose small form depends on its place */
+            qg_case_final_sigma(s->s.p + word, at - word, s->s.n - word))
+            to[0] = 0x3C2;
         bool input = s->s.map ? s->s.map[at] : s->input;
         if (n == 1 && to[0] == cp) {
             QG_TRY(qg_sb_bytes(r, &b, s->s.p + at, len, input));

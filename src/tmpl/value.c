@@ -50,8 +50,6 @@ static qg_status hashable(qg_run *r, const qg_val *key)
 {
     if (key->kind == QG_V_LIST || key->kind == QG_V_DICT)
         return qg_run_fail(r, QG_ERR_TEMPLATE, "unhashable type: '%s'", qg_val_type(key));
-    if (key->kind == QG_V_UNDEF)
-        return qg_run_undefined(r, key);
     if (key->kind == QG_V_TUPLE)
         for (size_t i = 0; i < key->list->n; i++)
             QG_TRY(hashable(r, &key->list->v[i]));
@@ -244,11 +242,33 @@ static qg_status equal_dicts(qg_run *r, const qg_val *a, const qg_val *b, bool *
     return QG_OK;
 }
 
-static bool equal_numbers(const qg_val *a, const qg_val *b)
+/* Exact, also where an integer has no double of its own; f is not NaN. */
+static int compare_int_float(int64_t i, double f)
 {
-    if (qg_v_is_integral(a) && qg_v_is_integral(b))
-        return qg_v_integer(a) == qg_v_integer(b);
-    return qg_v_double(a) == qg_v_double(b);
+    if (f >= 9223372036854775808.0)
+        return -1;
+    if (f < -9223372036854775808.0)
+        return 1;
+    double whole = trunc(f);
+    int64_t k = (int64_t)whole;
+    if (i != k)
+        return i < k ? -1 : 1;
+    return f > whole ? -1 : f < whole;
+}
+
+static int compare_numbers(const qg_val *a, const qg_val *b, bool *nan)
+{
+    bool ia = qg_v_is_integral(a), ib = qg_v_is_integral(b);
+    *nan = (!ia && isnan(a->f)) || (!ib && isnan(b->f));
+    if (*nan)
+        return 1;
+    if (ia && ib)
+        return qg_v_integer(a) < qg_v_integer(b) ? -1 : qg_v_integer(a) > qg_v_integer(b);
+    if (ia)
+        return compare_int_float(qg_v_integer(a), b->f);
+    if (ib)
+        return -compare_int_float(qg_v_integer(b), a->f);
+    return a->f < b->f ? -1 : a->f > b->f;
 }
 
 static qg_status equal_same_kind(qg_run *r, const qg_val *a, const qg_val *b, bool *out)
@@ -280,7 +300,8 @@ qg_status qg_val_equal(qg_run *r, const qg_val *a, const qg_val *b, bool *out)
 {
     *out = false;
     if (qg_v_is_number(a) && qg_v_is_number(b)) {
-        *out = equal_numbers(a, b);
+        bool nan;
+        *out = compare_numbers(a, b, &nan) == 0;
         return qg_run_spend(r, 1);
     }
     if (a->kind != b->kind)
@@ -314,11 +335,7 @@ qg_status qg_val_compare(qg_run *r, const qg_val *a, const qg_val *b, int *out, 
 {
     *nan = false;
     if (qg_v_is_number(a) && qg_v_is_number(b)) {
-        double x = qg_v_double(a), y = qg_v_double(b);
-        *nan = isnan(x) || isnan(y);
-        *out = x < y ? -1 : x > y;
-        if (qg_v_is_integral(a) && qg_v_is_integral(b))
-            *out = qg_v_integer(a) < qg_v_integer(b) ? -1 : qg_v_integer(a) > qg_v_integer(b);
+        *out = compare_numbers(a, b, nan);
         return qg_run_spend(r, 1);
     }
     if (a->kind == QG_V_STR && b->kind == QG_V_STR) {
