@@ -1,4 +1,4 @@
-/* Reports: what is in a model, what this processor can do. */
+/* What this processor can do. */
 #include "engine/engine_int.h"
 
 #include "base/cpu.h"
@@ -47,11 +47,4 @@ qg_status qg_cpu_report(const char *cpu, bool measure, char **json, qg_err *err)
         rc = qg_fail(err, QG_ERR_NOMEM, "out of memory");
     json_decref(o);
     return rc;
-}
-
-qg_status qg_inspect(const char *model, char **json, qg_err *err)
-{
-    (void)model;
-    *json = NULL;
-    return qg_fail(err, QG_ERR_UNSUPPORTED, "inspect");
 }

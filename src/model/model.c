@@ -57,6 +57,14 @@ out:
     return rc;
 }
 
+qg_status qg_model_check(const qg_modeldir *dir, qg_err *err)
+{
+    qg_bound bound;
+    QG_TRY(qg_bind(&bound, dir, err));
+    qg_unbind(&bound);
+    return QG_OK;
+}
+
 void qg_model_close(qg_model *model)
 {
     if (!model)

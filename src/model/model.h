@@ -25,6 +25,8 @@ typedef struct qg_model_options {
 qg_status qg_model_open(qg_model **out, const qg_modeldir *dir, const qg_model_options *opt,
                         qg_pool *pool, qg_err *err);
 void qg_model_close(qg_model *model);
+/* Only the checks of qg_model_open, without memory for weights. */
+qg_status qg_model_check(const qg_modeldir *dir, qg_err *err);
 
 const qg_config *qg_model_config(const qg_model *model);
 /* Packed weights, and the embedding where it is read from the file. */

@@ -1,0 +1,91 @@
+/* What is in a model: what fmt finds in its files, and whether each room would take its part. */
+#include "engine/engine_int.h"
+
+#include "base/limits.h"
+#include "fmt/inspect.h"
+#include "text/json.h"
+
+static void try_weights(qg_inspection *in, qg_err *err)
+{
+    qg_err e;
+
+    if (in->first != QG_OK) /* binding needs a whole directory; the reason is told already */
+        return;
+    qg_status rc = qg_model_check(in->dir, &e);
+    qg_inspection_add(in, rc, &e, err);
+}
+
+static qg_status open_tok(qg_inspection *in, qg_tok **tok, qg_err *e)
+{
+    qg_slice json;
+
+    QG_TRY(qg_modeldir_file(in->dir, "tokenizer.json", &json, e));
+    qg_status rc = qg_tok_open(tok, json, e);
+    return rc ? qg_fail_prefix(e, rc, "tokenizer.json") : QG_OK;
+}
+
+static qg_status open_tmpl(qg_inspection *in, qg_tmpl **tmpl, qg_err *e)
+{
+    qg_buf source;
+
+    qg_buf_init(&source, QG_MAX_TEMPLATE_BYTES);
+    qg_status rc = qg_modeldir_chat_template(in->dir, &source, e);
+    if (rc == QG_OK) {
+        rc = qg_tmpl_open(tmpl, qg_buf_slice(&source), e);
+        if (rc)
+            qg_fail_prefix(e, rc, "chat template");
+    }
+    qg_buf_free(&source);
+    return rc;
+}
+
+/* Tokenizer and template, alone and together; what is absent has been told by fmt. */
+static void try_text(qg_inspection *in, qg_err *err)
+{
+    const qg_config *c = qg_modeldir_config(in->dir);
+    bool has_template =
+        !qg_slice_is(qg_json_slice(json_object_get(in->report, "template")), "none");
+    qg_tok *tok = NULL;
+    qg_tmpl *tmpl = NULL;
+    qg_guard *guard = NULL;
+    qg_err e;
+
+    if (qg_modeldir_has(in->dir, "tokenizer.json"))
+        qg_inspection_add(in, open_tok(in, &tok, &e), &e, err);
+    if (tok && c && qg_tok_n_ids(tok) > c->vocab_size)
+        qg_inspection_add(in,
+                          qg_fail(&e, QG_ERR_FORMAT,
+                                  "tokenizer.json has ids up to %d, config.json a vocab_size of %d",
+                                  qg_tok_n_ids(tok) - 1, c->vocab_size),
+                          &e, err);
+    if (has_template)
+        qg_inspection_add(in, open_tmpl(in, &tmpl, &e), &e, err);
+    if (tok && tmpl)
+        qg_inspection_add(in, qg_guard_open(&guard, tok, tmpl, &e), &e, err);
+    if (guard && qg_guard_forced(guard, &e) != QG_OK)
+        json_array_append_new(json_object_get(in->report, "warnings"), json_string(e.msg));
+    qg_guard_close(guard);
+    qg_tmpl_close(tmpl);
+    qg_tok_close(tok);
+}
+
+qg_status qg_inspect(const char *model, char **json, qg_err *err)
+{
+    qg_file files[QG_DEMO_FILES];
+    qg_err own;
+    qg_inspection in;
+
+    *json = NULL;
+    err = err ? err : &own;
+    QG_TRY(qg_inspection_open(&in, model, files, model ? 0 : qg_demo_files(files), err));
+    if (in.dir) {
+        try_weights(&in, err);
+        try_text(&in, err);
+    }
+    qg_status rc = in.first;
+    *json = qg_json_dump(in.report);
+    if (!*json)
+        rc = qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    qg_inspection_close(&in);
+    return rc;
+}
