@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "text/utf8.h"
 
 /* Offset of the first bracket that nests too deep, or n.  Jansson parses and frees by recursion
  * and stops only at 2,048 levels; the stack of a small thread needs an earlier end. */
@@ -43,12 +44,17 @@ static qg_status fail_too_deep(qg_slice s, size_t at, qg_err *err)
                    line, at - line_start + 1, QG_MAX_JSON_DEPTH);
 }
 
-/* Jansson's text may quote the input, line breaks and all. */
+/* Jansson's text may quote the input, line breaks, broken UTF-8 and all; a sentence has neither. */
 static void one_line(char *text)
 {
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7F)
+    bool valid = qg_utf8_valid(qg_str(text));
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c < 0x20 || c == 0x7F)
             *text = ' ';
+        else if (c >= 0x80 && !valid)
+            *text = '?';
+    }
 }
 
 qg_status qg_json_parse(qg_slice bytes, unsigned flags, json_t **out, qg_err *err)

@@ -74,6 +74,15 @@ qg_status qg_utf8_lossy(qg_slice text, qg_buf *out)
     return QG_OK;
 }
 
+int qg_utf8_cut(qg_slice text, int max)
+{
+    if (text.n <= (size_t)max)
+        return (int)text.n;
+    while (max > 0 && ((uint8_t)text.p[max] & 0xC0) == 0x80)
+        max--;
+    return max;
+}
+
 size_t qg_utf8_put(uint32_t cp, char *out)
 {
     if (cp < 0x80) {

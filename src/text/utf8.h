@@ -17,6 +17,10 @@ static inline bool qg_utf8_valid(qg_slice text)
  * what Rust's from_utf8_lossy and the web's decoders do. */
 qg_status qg_utf8_lossy(qg_slice text, qg_buf *out) __attribute__((warn_unused_result));
 
+/* Bytes of the longest prefix of valid text that has at most max bytes and cuts no code point; as
+ * int for "%.*s" in a sentence. */
+int qg_utf8_cut(qg_slice text, int max);
+
 /* Writes cp (valid, not a surrogate) to out [4]; gives the number of bytes. */
 size_t qg_utf8_put(uint32_t cp, char *out);
 

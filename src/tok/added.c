@@ -1,6 +1,7 @@
 #include "tok/added.h"
 
 #include "base/mem.h"
+#include "text/utf8.h"
 
 static int compare(qg_slice a, qg_slice b)
 {
@@ -69,7 +70,7 @@ qg_status qg_added_init(qg_added *added, const qg_added_token *tokens, size_t n,
         const qg_added_token *t = &added->token[i];
         if (i > 0 && qg_slice_eq(t[-1].spelling, t->spelling))
             return qg_fail(err, QG_ERR_FORMAT, "added token \"%.*s\" is listed twice",
-                           (int)t->spelling.n, t->spelling.p);
+                           qg_utf8_cut(t->spelling, 60), t->spelling.p);
         uint8_t first = (uint8_t)t->spelling.p[0];
         added->starts[first] |= (uint8_t)t->kind;
         added->kinds |= t->kind;

@@ -2,12 +2,14 @@
  * and is not done here is refused by its name; what changes neither is passed over: truncation and
  * padding (the reference's callers switch them off), trim_offsets, and the options of the ByteLevel
  * post-processor and decoder, which concern offsets only. */
+#include "text/utf8.h"
 #include "tok/pretok.h"
 #include "tok/tok_parts.h"
 
 static qg_status unsupported(qg_err *err, const char *where, const char *what)
 {
-    return qg_fail(err, QG_ERR_UNSUPPORTED, "%s: %.100s is not supported", where, what);
+    return qg_fail(err, QG_ERR_UNSUPPORTED, "%s: %.*s is not supported", where,
+                   qg_utf8_cut(qg_str(what), 60), what);
 }
 
 /* component must be an object with this "type". */
@@ -77,8 +79,8 @@ static qg_status check_split(const json_t *split, qg_err *err)
         return qg_fail_prefix(err, rc, "%s: pattern", where);
     if (!qg_slice_is(regex, qg_pretok_pattern))
         return qg_fail(err, QG_ERR_UNSUPPORTED,
-                       "%s: pattern %.200s is not supported (that of Qwen2 and Qwen3 is)", where,
-                       regex.p);
+                       "%s: pattern %.*s is not supported (that of Qwen2 and Qwen3 is)", where,
+                       qg_utf8_cut(regex, 200), regex.p);
     qg_slice behavior;
     rc = qg_json_get_str(split, "behavior", &behavior, err);
     if (rc != QG_OK)

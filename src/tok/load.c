@@ -7,6 +7,9 @@
 #include "text/nfc.h"
 #include "text/utf8.h"
 
+/* A name in a sentence: "%.*s" with SHOW(slice). */
+#define SHOW(s) qg_utf8_cut((s), 60), (s).p
+
 typedef struct loader {
     qg_tok *tok;
     const json_t *vocab;  /* {"token": id, …} */
@@ -38,8 +41,8 @@ static qg_status spelling_bytes(qg_slice s, char *out, size_t *n, bool *paired, 
     if (!*paired)
         *n = s.n;
     if (*n > QG_MAX_TOKEN_BYTES)
-        return qg_fail(err, QG_ERR_FORMAT, "token \"%.40s…\" has %zu bytes, more than %d", s.p, *n,
-                       QG_MAX_TOKEN_BYTES);
+        return qg_fail(err, QG_ERR_FORMAT, "token \"%.*s\" has %zu bytes, more than %d", SHOW(s),
+                       *n, QG_MAX_TOKEN_BYTES);
     if (!*paired && s.n)
         memcpy(out, s.p, s.n);
     return QG_OK;
@@ -47,15 +50,15 @@ static qg_status spelling_bytes(qg_slice s, char *out, size_t *n, bool *paired, 
 
 /* ---- vocabulary ------------------------------------------------------------------------------ */
 
-static qg_status read_id(const json_t *value, const char *name, int32_t *id, qg_err *err)
+static qg_status read_id(const json_t *value, qg_slice name, int32_t *id, qg_err *err)
 {
     if (!json_is_integer(value))
-        return qg_fail(err, QG_ERR_FORMAT, "the id of token \"%.60s\" is %s", name,
+        return qg_fail(err, QG_ERR_FORMAT, "the id of token \"%.*s\" is %s", SHOW(name),
                        qg_json_type_name(value));
     int64_t n = json_integer_value(value);
     if (n < 0 || n >= QG_MAX_TOKENIZER_IDS)
-        return qg_fail(err, QG_ERR_FORMAT, "token \"%.60s\" has id %lld, must be from 0 to %d",
-                       name, (long long)n, QG_MAX_TOKENIZER_IDS - 1);
+        return qg_fail(err, QG_ERR_FORMAT, "token \"%.*s\" has id %lld, must be from 0 to %d",
+                       SHOW(name), (long long)n, QG_MAX_TOKENIZER_IDS - 1);
     *id = (int32_t)n;
     return QG_OK;
 }
@@ -69,7 +72,7 @@ static qg_status measure(const loader *l, int32_t *n_ids, size_t *n_bytes)
     *n_ids = 0;
     *n_bytes = 0;
     json_object_foreach ((json_t *)(uintptr_t)l->vocab, name, value) {
-        QG_TRY(read_id(value, name, &id, l->err));
+        QG_TRY(read_id(value, qg_str(name), &id, l->err));
         *n_ids = id >= *n_ids ? id + 1 : *n_ids;
         *n_bytes += strlen(name);
     }
@@ -77,7 +80,7 @@ static qg_status measure(const loader *l, int32_t *n_ids, size_t *n_bytes)
     json_array_foreach (l->added, i, value) {
         qg_slice content;
         QG_TRY(qg_json_get_str(value, "content", &content, l->err));
-        QG_TRY(read_id(json_object_get(value, "id"), content.p, &id, l->err));
+        QG_TRY(read_id(json_object_get(value, "id"), content, &id, l->err));
         *n_ids = id >= *n_ids ? id + 1 : *n_ids;
         *n_bytes += content.n;
     }
@@ -109,8 +112,8 @@ static qg_status read_vocab(const loader *l)
     json_object_foreach ((json_t *)(uintptr_t)l->vocab, name, value) {
         int32_t id = (int32_t)json_integer_value(value);
         if (qg_vocab_flags(&l->tok->vocab, id))
-            return qg_fail(l->err, QG_ERR_FORMAT, "two tokens have id %d, one is \"%.60s\"", id,
-                           name);
+            return qg_fail(l->err, QG_ERR_FORMAT, "two tokens have id %d, one is \"%.*s\"", id,
+                           SHOW(qg_str(name)));
         QG_TRY(set_token(l, id, qg_str(name), 0));
     }
     return QG_OK;
@@ -170,7 +173,7 @@ static qg_status read_added_one(const loader *l, const json_t *entry, qg_added_t
     if (rc == QG_OK)
         rc = place_added(l, token, special);
     return rc == QG_OK ? QG_OK
-                       : qg_fail_prefix(l->err, rc, "added token \"%.60s\"", token->spelling.p);
+                       : qg_fail_prefix(l->err, rc, "added token \"%.*s\"", SHOW(token->spelling));
 }
 
 static qg_status read_added(const loader *l)
@@ -232,11 +235,11 @@ static qg_status read_merge(const loader *l, size_t i, const json_t *merge, qg_b
     pair->joined = pair->right < 0 ? -1 : qg_vocab_find(&l->tok->vocab, qg_slice_of(bytes, n));
     if (pair->joined >= 0)
         return QG_OK;
-    return qg_fail(l->err, QG_ERR_FORMAT, "merge %zu: %s of \"%.60s\" and \"%.60s\" is no token", i,
+    return qg_fail(l->err, QG_ERR_FORMAT, "merge %zu: %s of \"%.*s\" and \"%.*s\" is no token", i,
                    pair->left < 0    ? "the first"
                    : pair->right < 0 ? "the second"
                                      : "the joint",
-                   left.p, right.p);
+                   SHOW(left), SHOW(right));
 }
 
 static qg_status read_merges(loader *l)

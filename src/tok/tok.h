@@ -6,8 +6,9 @@
 
 typedef struct qg_tok qg_tok; /* immutable once open; any number of threads may use it */
 
-/* Reads a tokenizer.json (its bytes are not needed afterwards).  A component, pattern or option
- * that is not supported is refused by name: QG_ERR_UNSUPPORTED; damaged input: QG_ERR_FORMAT.
+/* Reads a tokenizer.json (its bytes are not needed afterwards); on failure *out is NULL and the
+ * sentence begins with "tokenizer.json: ".  A component, pattern or option that is not supported
+ * is refused by name: QG_ERR_UNSUPPORTED; damaged input: QG_ERR_FORMAT.
  * Bounds: ids below QG_MAX_TOKENIZER_IDS, each token at most QG_MAX_TOKEN_BYTES. */
 qg_status qg_tok_open(qg_tok **out, qg_slice json, qg_err *err);
 void qg_tok_close(qg_tok *tok);
@@ -21,7 +22,8 @@ qg_status qg_tok_encode(const qg_tok *tok, qg_slice text, bool parse_added, qg_i
 
 /* The same for a rendered text whose runs are marked (spans cover it, rising ends): added tokens
  * match only where every byte of the spelling came from the template (input == false); each run of
- * text between two such tokens is encoded in one piece. */
+ * text between two such tokens is encoded in one piece.  Added tokens marked "normalized" are
+ * looked for in the text as it is, like the others.  Spans that do not cover text: QG_ERR_ARG. */
 qg_status qg_tok_encode_spans(const qg_tok *tok, qg_slice text, const qg_span *spans,
                               size_t n_spans, qg_ids *ids, qg_err *err);
 

@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "text/json.h"
+#include "text/utf8.h"
 
 static void parse_table(void **state)
 {
@@ -27,6 +28,7 @@ static void parse_table(void **state)
         {"[\"\\ud800\"]", 0, QG_ERR_FORMAT, "line 1"},
         {"[\"\xff\"]", 0, QG_ERR_FORMAT, "0xff"},
         {"[9223372036854775808]", 0, QG_ERR_FORMAT, "integer"},
+        {"[\"\xC3\xA9\" \xC3", 0, QG_ERR_FORMAT, "line 1"},
         {"[1e999]", 0, QG_ERR_FORMAT, "real"},
         {"[NaN]", 0, QG_ERR_FORMAT, "line 1"},
         {"[01]", 0, QG_ERR_FORMAT, "line 1"},
@@ -39,6 +41,7 @@ static void parse_table(void **state)
             fail_msg("case %zu %s: status %d, %s", i, cases[i].text, rc, err.msg);
         assert_true((v != NULL) == (rc == QG_OK));
         assert_null(strchr(err.msg, '\n'));
+        assert_true(qg_utf8_valid(qg_str(err.msg)));
         json_decref(v);
     }
 }

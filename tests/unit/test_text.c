@@ -66,6 +66,15 @@ static void lossy_table(void **state)
     }
 }
 
+static void cuts_between_code_points(void **state)
+{
+    (void)state;
+    qg_slice text = qg_str("a\xC3\xA9\xF0\x9F\x98\x80"); /* ends at 1, 3, 7 */
+    static const int want[] = {0, 1, 1, 3, 3, 3, 3, 7, 7};
+    for (int max = 0; max < (int)COUNT(want); max++)
+        assert_int_equal(qg_utf8_cut(text, max), want[max]);
+}
+
 static void every_code_point_survives_a_round(void **state)
 {
     (void)state;
@@ -181,6 +190,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(valid_prefix_table),
         cmocka_unit_test(lossy_table),
+        cmocka_unit_test(cuts_between_code_points),
         cmocka_unit_test(every_code_point_survives_a_round),
         cmocka_unit_test(classes),
         cmocka_unit_test(nfc_table),
