@@ -1,6 +1,7 @@
 /* Statements, and what both halves of the parser share. */
 #include "base/limits.h"
 #include "tmpl/run.h"
+#include "tmpl/ustr.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@ qg_status qg_parse_fail(const qg_parser *p, qg_status rc, uint32_t line, const c
     va_start(ap, fmt);
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
+    qg_sentence_clean(what);
     return qg_fail(p->err, rc, "template line %u: %s", line, what);
 }
 

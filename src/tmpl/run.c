@@ -14,6 +14,7 @@ qg_status qg_run_fail(qg_run *r, qg_status rc, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
+    qg_sentence_clean(what);
     return qg_fail(r->err, rc, "template line %u: %s", r->line, what);
 }
 

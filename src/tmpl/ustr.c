@@ -38,6 +38,14 @@ size_t qg_cp_before(const char *p, size_t n)
     return len == back ? back : 1;
 }
 
+void qg_sentence_clean(char *s)
+{
+    s[qg_utf8_valid_prefix(qg_str(s))] = 0;
+    for (; *s; s++)
+        if ((unsigned char)*s < 0x20 || *s == 0x7f)
+            *s = ' ';
+}
+
 bool qg_cp_space(uint32_t cp)
 {
     if (cp < 0x80)

@@ -9,6 +9,8 @@
 uint32_t qg_cp_read(const char *p, size_t n, size_t *len);
 /* Length of the code point that ends at p[n-1]. */
 size_t qg_cp_before(const char *p, size_t n);
+/* Makes text from outside fit for an error: no control characters, no character cut in two. */
+void qg_sentence_clean(char *sentence);
 /* str.isspace() of one code point. */
 bool qg_cp_space(uint32_t cp);
 
