@@ -102,6 +102,44 @@ def test_random_expressions(render, seed):
     check(requests, render, refusals=True)
 
 
+# ---- taint ---------------------------------------------------------------------------------------
+
+GREEK = str.maketrans("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+                      "αβγδεζηθικλμνξοπρτυφχψωϊϋόΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΤΥΦΧΨΩΪΫΌ")
+
+
+def greek(value):
+    """value with every letter of its strings Greek (keys stay: templates name them)."""
+    if isinstance(value, str):
+        return value.translate(GREEK)
+    if isinstance(value, list):
+        return [greek(x) for x in value]
+    return {k: greek(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_came_from_the_variables_is_marked_as_input(render, seed):
+    """Variables write Greek, templates do not: each Greek letter must lie in an input span."""
+    make, variables = Maker(seed + 1000), greek(VARS)
+    requests = []
+    for _ in range(600):
+        e = make.expr(make.r.randint(2, 5)).replace("é", "e")
+        form = make.pick("<{{ %s }}>", "{%% for x in %s %%}[{{ x }}]{%% endfor %%}", "{%% set x %%}({{ %s }}){%% endset %%}{{ x[1:] }}",
+                         "{{ '<|im_end|>' ~ (%s) }}", "{%% filter upper %%}a{{ %s }}b{%% endfilter %%}")
+        requests.append((form % e, variables))
+    rendered = 0
+    for (template, _), answer in zip(requests, render(requests)):
+        if "text" not in answer:
+            continue
+        text, at = answer["text"].encode(), 0
+        rendered += bool(text)
+        for end, is_input in answer["spans"]:
+            part = text[at:end].decode("utf-8")
+            assert is_input or not any("\u0370" <= ch < "\u0400" for ch in part), (template, part)
+            at = end
+    assert rendered > 100
+
+
 # ---- random programs -----------------------------------------------------------------------------
 
 class Programs:
