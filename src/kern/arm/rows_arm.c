@@ -30,3 +30,13 @@ const qg_vec *const *qg_vec_rows(void)
     };
     return rows;
 }
+
+const qg_peak *const *qg_peak_rows(void)
+{
+    static const qg_peak *const rows[] = {
+        &qg_peak_bf16_ref,
+        &qg_peak_f32_ref,
+        NULL,
+    };
+    return rows;
+}

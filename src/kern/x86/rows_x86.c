@@ -1,10 +1,12 @@
 /* The kernel tables of this architecture: best first, ref last (it needs nothing). */
 #include "base/cpu.h"
 #include "kern/rows.h"
+#include "kern/x86/gemm_rows.h"
 
 const qg_gemm *const *qg_gemm_rows(void)
 {
     static const qg_gemm *const rows[] = {
+        &qg_gemm_bf16_avx512bf16,
         &qg_gemm_bf16_ref,
         &qg_gemm_f32_ref,
         NULL,
@@ -27,6 +29,15 @@ const qg_vec *const *qg_vec_rows(void)
     static const qg_vec *const rows[] = {
         &qg_vec_ref,
         NULL,
+    };
+    return rows;
+}
+
+const qg_peak *const *qg_peak_rows(void)
+{
+    static const qg_peak *const rows[] = {
+        &qg_peak_bf16_avx512bf16, &qg_peak_bf16_avx512, &qg_peak_bf16_avx2, &qg_peak_bf16_ref,
+        &qg_peak_f32_avx512,      &qg_peak_f32_avx2,    &qg_peak_f32_ref,   NULL,
     };
     return rows;
 }

@@ -1,0 +1,22 @@
+/* Rows and tiles of the x86 libraries, by name. */
+#ifndef QG_KERN_X86_GEMM_ROWS_H
+#define QG_KERN_X86_GEMM_ROWS_H
+
+#include "kern/measure.h"
+#include "kern/x86/tile.h"
+
+extern const qg_gemm qg_gemm_bf16_avx512bf16, qg_gemm_bf16_avx512, qg_gemm_bf16_avx2;
+extern const qg_gemm qg_gemm_f32_avx512, qg_gemm_f32_avx2;
+
+extern const qg_tiles qg_tiles_bf16_avx512bf16; /* x from qg_x_bf16_prep */
+extern const qg_tiles qg_tiles_f32_avx512, qg_tiles_f32_avx2;
+
+void qg_x_bf16_prep_avx512bf16(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
+void qg_x_rounded_prep_avx512(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
+void qg_x_rounded_prep_avx2(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
+
+extern const qg_peak qg_peak_bf16_avx512bf16;
+extern const qg_peak qg_peak_f32_avx512, qg_peak_bf16_avx512;
+extern const qg_peak qg_peak_f32_avx2, qg_peak_bf16_avx2;
+
+#endif

@@ -1,0 +1,33 @@
+/* Peak of VDPBF16PS on 512-bit registers: twelve independent sums, enough to cover the latency on
+ * every core so far. */
+#include "base/cpu.h"
+#include "kern/measure.h"
+#include "kern/x86/gemm_rows.h"
+
+#include <immintrin.h>
+
+static double run(int64_t iters)
+{
+    enum { N = 12 };
+    const __m512bh a = (__m512bh)_mm512_set1_epi16(0x3f80), b = (__m512bh)_mm512_set1_epi16(0x3080);
+    __m512 sum[N];
+    volatile float sink;
+    for (int j = 0; j < N; j++)
+        sum[j] = _mm512_set1_ps((float)j);
+    for (int64_t i = 0; i < iters; i++)
+#pragma GCC unroll 12
+        for (int j = 0; j < N; j++)
+            sum[j] = _mm512_dpbf16_ps(sum[j], a, b);
+    for (int j = 1; j < N; j++)
+        sum[0] = _mm512_add_ps(sum[0], sum[j]);
+    sink = _mm512_cvtss_f32(sum[0]);
+    (void)sink;
+    return (double)iters * N * 64;
+}
+
+const qg_peak qg_peak_bf16_avx512bf16 = {
+    .name = "bf16_avx512bf16",
+    .need = QG_CPU_AVX512 | QG_CPU_AVX512_BF16,
+    .format = QG_W_BF16,
+    .run = run,
+};

@@ -1,0 +1,88 @@
+/* Blocking around the tiles; plain C, shared by all instruction sets. */
+#include "kern/x86/tile.h"
+
+#include <string.h>
+
+enum {
+    /* Few rows: weights stream from memory and are used once; this far ahead hides its latency. */
+    AHEAD_BYTES = 2048,
+    /* Many rows: panels that are used together should stay in half of a 1 MiB second-level cache.
+     */
+    GROUP_BYTES = 384 * 1024,
+};
+
+static int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Rows of block i when m rows are cut into n nearly equal blocks. */
+static int64_t cut(int64_t m, int64_t n, int64_t i)
+{
+    return m * i / n;
+}
+
+static void last_panel(const qg_tiles *tiles, qg_tile t, int64_t rows, int64_t cols)
+{
+    float tmp[QG_TILE_ROWS * QG_NR];
+    float *y = t.y;
+    const int64_t ldy = t.ldy;
+    t.y = tmp;
+    t.ldy = QG_NR;
+    tiles->one[rows - 1](&t);
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(y + i * ldy, tmp + i * QG_NR, (size_t)cols * sizeof *tmp);
+}
+
+/* rows <= max_rows times panels [p0, p1). */
+static void strip(const qg_tiles *tiles, const qg_product *g, int64_t r0, int64_t rows, int64_t p0,
+                  int64_t p1, size_t ahead)
+{
+    qg_tile t = {.ldy = g->ldy,
+                 .x = g->x + (size_t)r0 * g->x_stride,
+                 .x_stride = g->x_stride,
+                 .w_stride = g->panel_bytes,
+                 .units = g->units,
+                 .ahead = ahead};
+    const int64_t wide = tiles->wide_panels[rows - 1];
+    for (int64_t p = p0; p < p1;) {
+        int64_t left = min64(p1, g->n / QG_NR) - p;
+        t.y = g->y + r0 * g->ldy + p * QG_NR;
+        t.w = g->w + (size_t)p * g->panel_bytes;
+        if (left >= wide) {
+            tiles->wide[rows - 1](&t);
+            p += wide;
+        } else if (left > 0) {
+            tiles->one[rows - 1](&t);
+            p++;
+        } else {
+            last_panel(tiles, t, rows, g->n - p * QG_NR);
+            p++;
+        }
+    }
+}
+
+void qg_tiles_run(const qg_tiles *tiles, const qg_product *g)
+{
+    const int64_t blocks = (g->m + tiles->max_rows - 1) / tiles->max_rows;
+    const int64_t fit = GROUP_BYTES / (int64_t)g->panel_bytes;
+    const int64_t group = blocks == 1 ? g->p1 - g->p0 : fit < 1 ? 1 : fit;
+    for (int64_t p = g->p0; p < g->p1; p += group)
+        for (int64_t b = 0; b < blocks; b++) {
+            int64_t r0 = cut(g->m, blocks, b), r1 = cut(g->m, blocks, b + 1);
+            size_t ahead = blocks == 1 ? AHEAD_BYTES : b == 0 ? g->panel_bytes : 0;
+            strip(tiles, g, r0, r1 - r0, p, min64(p + group, g->p1), ahead);
+        }
+}
+
+void qg_tiles_panel(const qg_tiles *tiles, const qg_tile *tile, int64_t m)
+{
+    const int64_t blocks = (m + tiles->max_rows - 1) / tiles->max_rows;
+    for (int64_t b = 0; b < blocks; b++) {
+        int64_t r0 = cut(m, blocks, b), r1 = cut(m, blocks, b + 1);
+        qg_tile t = *tile;
+        t.y += r0 * t.ldy;
+        t.x += (size_t)r0 * t.x_stride;
+        tiles->one[r1 - r0 - 1](&t);
+    }
+}
