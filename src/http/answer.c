@@ -55,7 +55,9 @@ static ssize_t pull(void *cls, uint64_t pos, char *out, size_t room)
     (void)pos;
     qg_http_conn_phase(req->conn, QG_HTTP_WRITE, req->http->opt.limits.write_ms);
     ssize_t n = req->answer.source->pull(req->answer.source, out, room);
-    return n > 0 ? n : n == 0 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
+    return n > 0    ? n
+           : n == 0 ? MHD_CONTENT_READER_END_OF_STREAM
+                    : MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
 static void free_body(void *p)

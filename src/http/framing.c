@@ -1,5 +1,5 @@
-/* Checks that libmicrohttpd 0.9.75 leaves out (DEPENDENCIES.md "Hardening"): a header block in which
- * two readers could see two different bodies is refused, and the connection with it. */
+/* Checks that libmicrohttpd 0.9.75 leaves out (DEPENDENCIES.md "Hardening"): a header block in
+ * which two readers could see two different bodies is refused, and the connection with it. */
 #define _GNU_SOURCE
 
 #include "http/http_priv.h"

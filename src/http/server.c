@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 enum {
-    TICK_MS = 100,            /* how finely deadlines are kept */
-    POOL_BYTES = 64 * 1024,   /* the library's memory per connection: header block, body pieces */
-    GIVE_UP_MS = 1000,        /* to close connections after the drain */
+    TICK_MS = 100,          /* how finely deadlines are kept */
+    POOL_BYTES = 64 * 1024, /* the library's memory per connection: header block, body pieces */
+    GIVE_UP_MS = 1000,      /* to close connections after the drain */
 };
 
 void qg_http_limits_init(qg_http_limits *limits)

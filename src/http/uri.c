@@ -13,10 +13,13 @@ static unsigned hex(char c)
     return c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10 : 16;
 }
 
-/* "http://host/path" is allowed in every request (RFC 9112 3.2.2); the host does not matter here. */
+/* "http://host/path" is allowed in every request (RFC 9112 3.2.2); the host does not matter here.
+ */
 static const char *skip_authority(const char *uri)
 {
-    size_t n = strncasecmp(uri, "http://", 7) == 0 ? 7 : strncasecmp(uri, "https://", 8) == 0 ? 8 : 0;
+    size_t n = strncasecmp(uri, "http://", 7) == 0    ? 7
+               : strncasecmp(uri, "https://", 8) == 0 ? 8
+                                                      : 0;
     return n ? uri + n + strcspn(uri + n, "/?") : uri;
 }
 

@@ -21,6 +21,7 @@ typedef struct qg_serve_options {
     const char *const *api_keys; /* [n_api_keys] none: no key is asked for.  The caller reads
                                     QGUARD_API_KEY */
     size_t n_api_keys;
+    qg_decode decode;           /* default QG_DECODE_VERDICT */
     int32_t request_timeout_ms; /* from the request to its verdict; 0 = none; default 60,000 */
     int32_t stuck_ms; /* /health turns red when a job is older and nothing was finished in this
                          time; 0 (default) = request timeout + 10 s, or 300 s without one */

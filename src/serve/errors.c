@@ -1,0 +1,155 @@
+/* Errors in the shape of the OpenAI protocol: {"error":{"message","type","param","code"}}.  message
+ * and type are never null; code is a word or null, never a number (CONTRACTS.md 1.4: strict clients
+ * hold an optional string there). */
+#include "base/mem.h"
+#include "serve/serve_priv.h"
+#include "svc/reqid.h"
+
+#include <stdio.h>
+
+static const char json_type[] = "application/json";
+
+/* Used when there is no memory for a better one. */
+static const char last_resort[] =
+    "{\"error\":{\"message\":\"Out of memory.\",\"type\":\"InternalServerError\",\"param\":null,"
+    "\"code\":null}}";
+
+char *qg_serve_error_json(const qg_serve_error *error)
+{
+    json_t *tree = json_pack("{s:{s:s,s:s,s:s?,s:s?}}", "error", "message", error->message, "type",
+                             error->type, "param", error->param, "code", error->code);
+    char *text = tree ? qg_json_dump(tree) : NULL;
+    json_decref(tree);
+    return text ? text : qg_memdup0(last_resort, sizeof last_resort - 1);
+}
+
+static void fill(qg_http_answer *answer, const qg_serve_error *error)
+{
+    char seconds[16];
+    answer->status = error->status;
+    answer->type = json_type;
+    answer->body = qg_serve_error_json(error);
+    answer->n = answer->body ? strlen(answer->body) : 0;
+    if (error->retry_after) {
+        snprintf(seconds, sizeof seconds, "%d", error->retry_after);
+        qg_http_answer_header(answer, "Retry-After", seconds);
+    }
+    if (error->no_retry)
+        qg_http_answer_header(answer, "x-should-retry", "false");
+    if (error->status == 401)
+        qg_http_answer_header(answer, "WWW-Authenticate", "Bearer");
+}
+
+void qg_serve_fail(qg_http_req *req, const qg_serve_error *error)
+{
+    qg_http_answer answer;
+    qg_http_answer_init(&answer, error->status);
+    fill(&answer, error);
+    qg_http_reply(req, &answer);
+}
+
+static const char *type_of(int status)
+{
+    static const struct {
+        int status;
+        const char *type;
+    } types[] = {
+        {400, "BadRequestError"},     {401, "AuthenticationError"},
+        {404, "NotFoundError"},       {405, "MethodNotAllowedError"},
+        {408, "RequestTimeoutError"}, {413, "RequestTooLargeError"},
+        {429, "RateLimitError"},      {503, "ServiceUnavailableError"},
+        {504, "TimeoutError"},
+    };
+    for (size_t i = 0; i < QG_COUNT(types); i++)
+        if (types[i].status == status)
+            return types[i].type;
+    return status < 500 ? "BadRequestError" : "InternalServerError";
+}
+
+void qg_serve_fault(void *ud, qg_http_req *req, const char *sentence, qg_http_answer *answer)
+{
+    (void)ud;
+    if (!qg_http_id(req)[0])
+        qg_reqid_assign(req);
+    fill(answer, &(qg_serve_error){
+                     .status = answer->status,
+                     .type = type_of(answer->status),
+                     .message = sentence,
+                     .retry_after = answer->status == 503 ? 1 : 0,
+                 });
+}
+
+/* Clients know an overflow by the words "maximum context length is N tokens"; the engine's sentence
+ * has them, one about a byte limit does not. */
+static void fail_too_long(const qg_server *srv, qg_http_req *req, const qg_err *err)
+{
+    char message[sizeof err->msg + 160];
+    bool tokens = strstr(err->msg, "maximum context length is");
+    snprintf(message, sizeof message,
+             "This model's maximum context length is %d tokens. However, the request does not fit: "
+             "%s",
+             srv->info.max_model_len, err->msg);
+    qg_serve_fail(req, &(qg_serve_error){
+                           .status = 400,
+                           .type = "BadRequestError",
+                           .param = "input_tokens",
+                           .code = "context_length_exceeded",
+                           .message = tokens ? err->msg : message,
+                       });
+}
+
+void qg_serve_fail_status(qg_server *srv, qg_http_req *req, qg_status status, const qg_err *err)
+{
+    static const struct {
+        qg_status status;
+        int http, retry_after;
+        const char *code;
+        bool no_retry;
+    } table[] = {
+        {QG_ERR_ARG, 400, 0, NULL, false},
+        {QG_ERR_FORMAT, 400, 0, NULL, false},
+        {QG_ERR_TEMPLATE, 400, 0, NULL, false},
+        {QG_ERR_UNSUPPORTED, 400, 0, NULL, false},
+        {QG_ERR_BUSY, 429, 1, "rate_limit_exceeded", false},
+        {QG_ERR_NOMEM, 503, 1, NULL, false},
+        {QG_ERR_CLOSED, 503, 5, NULL, false},
+        {QG_ERR_CANCELLED, 503, 1, NULL, false},
+        {QG_ERR_DEADLINE, 504, 0, "deadline_exceeded", false},
+    };
+    /* Anything else is a bug or a numeric failure, and will be the same next time. */
+    qg_serve_error error = {.status = 500, .no_retry = true, .message = err->msg};
+    if (status == QG_ERR_TOO_LONG) {
+        fail_too_long(srv, req, err);
+        return;
+    }
+    for (size_t i = 0; i < QG_COUNT(table); i++)
+        if (table[i].status == status) {
+            error.status = table[i].http;
+            error.retry_after = table[i].retry_after;
+            error.code = table[i].code;
+            error.no_retry = table[i].no_retry;
+        }
+    if (!err->msg[0])
+        error.message = qg_status_name(status);
+    error.type = type_of(error.status);
+    qg_serve_fail(req, &error);
+}
+
+void qg_serve_json(qg_http_req *req, json_t *value)
+{
+    qg_http_answer answer;
+    char *text = value ? qg_json_dump(value) : NULL;
+    json_decref(value);
+    if (!text) {
+        qg_serve_fail(req, &(qg_serve_error){.status = 503,
+                                             .type = "ServiceUnavailableError",
+                                             .message = "Out of memory.",
+                                             .retry_after = 1});
+        return;
+    }
+    qg_http_answer_init(&answer, 200);
+    answer.type = json_type;
+    answer.body = text;
+    answer.n = strlen(text);
+    qg_http_reply(req, &answer);
+}

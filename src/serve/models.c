@@ -1,0 +1,64 @@
+/* GET /v1/models, GET /v1/models/{id}: one card per served name. */
+#include "serve/serve_priv.h"
+
+#include <stdio.h>
+
+bool qg_serve_knows(const qg_server *srv, qg_slice name)
+{
+    if (name.n == 0)
+        return true;
+    for (size_t i = 0; i < srv->n_names; i++)
+        if (qg_slice_is(name, srv->names[i]))
+            return true;
+    return false;
+}
+
+void qg_serve_fail_model(qg_http_req *req, qg_slice name)
+{
+    enum { SHOWN = 200 };
+    char message[SHOWN + 64];
+    size_t n = name.n < SHOWN ? name.n : SHOWN;
+    while (n > 0 && n < name.n && ((unsigned char)name.p[n] & 0xC0) == 0x80)
+        n--; /* not in the middle of a character */
+    snprintf(message, sizeof message, "The model `%.*s` does not exist.", (int)n, name.p);
+    qg_serve_fail(req, &(qg_serve_error){
+                           .status = 404,
+                           .type = "NotFoundError",
+                           .param = "model",
+                           .code = "model_not_found",
+                           .message = message,
+                       });
+}
+
+static json_t *card(const qg_server *srv, const char *name)
+{
+    return json_pack("{s:s,s:s,s:I,s:s,s:s,s:n,s:i,s:[]}", "id", name, "object", "model", "created",
+                     (json_int_t)srv->created, "owned_by", "qguard", "root", srv->info.name,
+                     "parent", "max_model_len", (int)srv->info.max_model_len, "permission");
+}
+
+void qg_serve_models(qg_server *srv, qg_http_req *req)
+{
+    json_t *cards = json_array();
+    bool ok = cards != NULL;
+    for (size_t i = 0; ok && i < srv->n_names; i++)
+        ok = json_array_append_new(cards, card(srv, srv->names[i])) == 0;
+    if (!ok) {
+        json_decref(cards);
+        cards = NULL;
+    }
+    qg_serve_json(req, cards ? json_pack("{s:s,s:o}", "object", "list", "data", cards) : NULL);
+}
+
+void qg_serve_model(qg_server *srv, qg_http_req *req)
+{
+    static const char prefix[] = "/v1/models/";
+    qg_slice path = qg_http_path(req);
+    qg_slice name = qg_slice_of(path.p + sizeof prefix - 1, path.n - (sizeof prefix - 1));
+    for (size_t i = 0; i < srv->n_names; i++)
+        if (qg_slice_is(name, srv->names[i])) {
+            qg_serve_json(req, card(srv, srv->names[i]));
+            return;
+        }
+    qg_serve_fail_model(req, name);
+}

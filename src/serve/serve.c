@@ -1,0 +1,168 @@
+/* The start function: engine, listener, signals, and the order in which they end. */
+#define _GNU_SOURCE
+
+#include "serve/serve.h"
+
+#include "serve/serve_priv.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+void qg_serve_options_init(qg_serve_options *opt)
+{
+    *opt = (qg_serve_options){.host = "127.0.0.1", .port = 8000, .request_timeout_ms = 60000};
+    qg_options_init(&opt->engine);
+    qg_http_limits_init(&opt->http);
+}
+
+int64_t qg_serve_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec;
+}
+
+static void say(const qg_server *srv, qg_serve_log level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void say(const qg_server *srv, qg_serve_log level, const char *fmt, ...)
+{
+    char line[512];
+    va_list args;
+    if (!srv->opt->log)
+        return;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    srv->opt->log(srv->opt->log_ud, level, line);
+}
+
+/* The path comes from the network: what is not plain text must not reach a terminal. */
+static void on_end(void *ud, qg_http_req *req, const qg_http_end *end)
+{
+    qg_server *srv = ud;
+    qg_slice path = qg_http_path(req);
+    char shown[128];
+    size_t n = path.n < sizeof shown - 1 ? path.n : sizeof shown - 1;
+    for (size_t i = 0; i < n; i++)
+        shown[i] = path.p[i] > 0x20 && path.p[i] < 0x7F && path.p[i] != '"' ? path.p[i] : '?';
+    shown[n] = 0;
+    say(srv, QG_SERVE_LOG_ACCESS, "%s \"%s %s\" %d %s%.1f ms, %llu bytes, %s", qg_http_peer(req),
+        qg_http_method(req), shown, end->status, end->whole ? "" : "(not taken) ",
+        (double)end->us / 1000, (unsigned long long)end->n_body, qg_http_id(req));
+}
+
+static void on_signal(void *ud)
+{
+    qg_server *srv = ud;
+    struct signalfd_siginfo info;
+    if (read(srv->signal_fd, &info, sizeof info) != (ssize_t)sizeof info)
+        return;
+    say(srv, QG_SERVE_LOG_NOTE,
+        qg_http_stopping(srv->http) ? "stopping at once" : "stopping: running requests may finish");
+    qg_http_stop(srv->http);
+}
+
+/* Each connection is a descriptor; the usual soft limit of 1,024 is just too small. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+typedef struct signals {
+    sigset_t ours, before;
+    struct sigaction pipe_before;
+} signals;
+
+static void signals_take(signals *s)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigemptyset(&s->ours);
+    sigaddset(&s->ours, SIGTERM);
+    sigaddset(&s->ours, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &s->ours, &s->before);
+    sigaction(SIGPIPE, &ignore, &s->pipe_before);
+}
+
+/* A signal that came in the meantime has been read or is forgotten, so it cannot kill us now. */
+static void signals_give_back(signals *s)
+{
+    const struct timespec now = {0};
+    while (sigtimedwait(&s->ours, NULL, &now) > 0)
+        continue;
+    sigaction(SIGPIPE, &s->pipe_before, NULL);
+    pthread_sigmask(SIG_SETMASK, &s->before, NULL);
+}
+
+static qg_status listen_and_run(qg_server *srv, qg_err *err)
+{
+    const qg_serve_options *opt = srv->opt;
+    const qg_http_options http = {
+        .host = opt->host,
+        .port = opt->port,
+        .limits = opt->http,
+        .ud = srv,
+        .head = qg_serve_head,
+        .full = qg_serve_full,
+        .fault = qg_serve_fault,
+        .end = on_end,
+        .watch_fd = srv->signal_fd,
+        .watch = on_signal,
+    };
+    QG_TRY(qg_http_open(&srv->http, &http, err));
+    bool v6 = strchr(opt->host, ':');
+    say(srv, QG_SERVE_LOG_NOTE, "listening on http://%s%s%s:%u (model %s)", v6 ? "[" : "",
+        opt->host, v6 ? "]" : "", qg_http_port(srv->http), srv->names[0]);
+    return qg_http_run(srv->http, err);
+}
+
+static qg_status serve(qg_server *srv, qg_err *err)
+{
+    qg_status rc = qg_engine_open(&srv->engine, &srv->opt->engine, err);
+    if (rc != QG_OK)
+        return rc;
+    qg_engine_info(srv->engine, &srv->info);
+    if (!srv->n_names) {
+        srv->names = &srv->info.name;
+        srv->n_names = 1;
+    }
+    srv->created = qg_serve_now();
+    rc = listen_and_run(srv, err);
+    qg_engine_close(srv->engine); /* its callbacks still post to the HTTP server */
+    qg_http_close(srv->http);
+    say(srv, QG_SERVE_LOG_NOTE, "stopped");
+    return rc;
+}
+
+qg_status qg_serve(const qg_serve_options *opt, qg_err *err)
+{
+    qg_server srv = {
+        .opt = opt,
+        .names = opt->names,
+        .n_names = opt->n_names,
+        .keys = {opt->api_keys, opt->n_api_keys},
+    };
+    signals s;
+    qg_status rc;
+    raise_descriptor_limit();
+    signals_take(&s);
+    srv.signal_fd = signalfd(-1, &s.ours, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (srv.signal_fd < 0)
+        rc = qg_fail(err, QG_ERR_IO, "signalfd: %s", strerror(errno));
+    else
+        rc = serve(&srv, err);
+    if (srv.signal_fd >= 0)
+        close(srv.signal_fd);
+    signals_give_back(&s);
+    return rc;
+}
