@@ -12,6 +12,8 @@ const cli_command cli_commands[] = {
      "Prints exactly what the model would write.  Exit status: 0 judged, 1 could not judge, 2 "
      "usage.",
      1, cmd_check},
+    {"serve", CMD_SERVE, "[MODEL] [options]", "Serve verdicts over HTTP, as vLLM serves the model",
+     NULL, 1, cmd_serve},
     {"tokenize", CMD_TOKENIZE, "[options]", "Text on standard input to token ids, and back",
      "With --jsonl: rows {\"text\":…} -> {\"ids\":[…]}; with --decode: rows {\"ids\":[…]} -> "
      "{\"text\":…}.",

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-static const char json_type[] = "application/json";
+static const char content_type[] = "application/json";
 
 /* Used when there is no memory for a better one. */
 static const char last_resort[] =
@@ -27,7 +27,7 @@ static void fill(qg_http_answer *answer, const qg_serve_error *error)
 {
     char seconds[16];
     answer->status = error->status;
-    answer->type = json_type;
+    answer->type = content_type;
     answer->body = qg_serve_error_json(error);
     answer->n = answer->body ? strlen(answer->body) : 0;
     if (error->retry_after) {
@@ -148,7 +148,7 @@ void qg_serve_json(qg_http_req *req, json_t *value)
         return;
     }
     qg_http_answer_init(&answer, 200);
-    answer.type = json_type;
+    answer.type = content_type;
     answer.body = text;
     answer.n = strlen(text);
     qg_http_reply(req, &answer);

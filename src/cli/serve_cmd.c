@@ -1,0 +1,47 @@
+#include "cli/io.h"
+#include "serve/serve.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void log_line(void *ud, qg_serve_log level, const char *line)
+{
+    const cli_args *args = ud;
+    bool quiet = args->log && !strcmp(args->log, "quiet");
+    bool notes = args->log && !strcmp(args->log, "note");
+    if (!quiet && !(notes && level == QG_SERVE_LOG_ACCESS))
+        fprintf(stderr, "qguard: %s\n", line);
+}
+
+int cmd_serve(const cli_args *args)
+{
+    cli_args local = *args;
+    qg_serve_options opt;
+    qg_err err;
+
+    if (args->n_positional && args->model)
+        return cli_usage("serve: the model is given twice, as MODEL and as --model");
+    if (args->n_positional)
+        local.model = args->positional[0];
+    const char *key = getenv("QGUARD_API_KEY");
+    if (key && *key && !local.api_keys.n)
+        local.api_keys.at[local.api_keys.n++] = key;
+    qg_serve_options_init(&opt);
+    cli_engine_options(&local, QG_PART_ALL, &opt.engine);
+    if (!opt.engine.model && !args->quiet)
+        fprintf(stderr, "qguard: no model given: serving the built-in demonstration model, a toy; "
+                        "do not rely on its verdicts\n");
+    if (args->host)
+        opt.host = args->host;
+    opt.port = (uint16_t)args->port;
+    opt.names = local.names.at;
+    opt.n_names = (size_t)local.names.n;
+    opt.api_keys = local.api_keys.at;
+    opt.n_api_keys = (size_t)local.api_keys.n;
+    if (args->decode && !strcmp(args->decode, "generate"))
+        opt.decode = QG_DECODE_GENERATE;
+    opt.request_timeout_ms = args->request_timeout_s * 1000;
+    opt.log = log_line;
+    opt.log_ud = &local;
+    return qg_serve(&opt, &err) == QG_OK ? EXIT_DONE : cli_fail(&err);
+}
