@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "tok/tok.h"
 
+#include <pthread.h>
+
 /* Opens tree (which is given away) and closes or gives what it opened. */
 static qg_status open_tree(json_t *tree, qg_tok **tok, qg_err *err)
 {
@@ -293,6 +295,23 @@ static void decodes_with_replacement(void **state)
     qg_buf_free(&out);
 }
 
+static void *encode_again_and_again(void *arg)
+{
+    for (int i = 0; i < 300; i++)
+        expect(arg, "<think>hello wor e\xCC\x81", NULL, 0, true, IDS(302, 259, 262, ' ', 265));
+    return NULL;
+}
+
+/* For the thread sanitizer: one tokenizer, many threads. */
+static void is_shared_by_threads(void **state)
+{
+    pthread_t threads[4];
+    for (size_t i = 0; i < COUNT(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, encode_again_and_again, *state), 0);
+    for (size_t i = 0; i < COUNT(threads); i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+}
+
 /* Every allocation of opening and using a tokenizer fails once; nothing leaks, nothing crashes. */
 static void survives_failing_allocations(void **state)
 {
@@ -354,6 +373,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(spans_must_cover_the_text, setup, teardown),
         cmocka_unit_test_setup_teardown(broken_text_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(decodes_with_replacement, setup, teardown),
+        cmocka_unit_test_setup_teardown(is_shared_by_threads, setup, teardown),
         cmocka_unit_test(survives_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
