@@ -14,7 +14,7 @@ static qg_status give(qg_buf *source, qg_slice text, const char *file, qg_err *e
         return qg_fail(err, QG_ERR_FORMAT, "%s: a chat template of %zu bytes, limit %u", file,
                        text.n, QG_MAX_TEMPLATE_BYTES);
     qg_status rc = qg_buf_add(source, text.p, text.n);
-    return rc ? qg_fail(err, rc, "%s: no room for a chat template of %zu bytes", file, text.n)
+    return rc ? qg_fail(err, rc, "%s: no memory for a chat template of %zu bytes", file, text.n)
               : QG_OK;
 }
 

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -81,14 +82,13 @@ char *qg_path_name(const char *path)
 
 bool qg_path_exists(const char *dir, const char *name)
 {
+    char path[PATH_MAX];
     struct stat st;
-    char *path = qg_path_join(dir, name);
-    /* lstat: a broken link is there; opening it then says what is wrong.  Out of memory: "yes" lets
-     * the open report it. */
-    bool there = !path || lstat(path, &st) == 0;
+    int n = snprintf(path, sizeof path, "%s/%s", dir, name);
 
-    qg_mfree(path);
-    return there;
+    /* lstat: a broken link is there; opening it then says what is wrong.  So does opening a path
+     * that is too long. */
+    return n < 0 || (size_t)n >= sizeof path || lstat(path, &st) == 0;
 }
 
 qg_status qg_path_check_dir(const char *path, qg_err *err)
