@@ -87,13 +87,17 @@ static void gemm_one(bench *b, const qg_gemm *g, int64_t m, int64_t n, int64_t k
     gemm_case c = {.g = g, .m = m, .n = n, .k = k, .copies = copies};
     char work[80], notes[120];
     const char *dtype = g->format == QG_W_F32 ? "f32" : "bf16";
-    void *w = must(qg_calloc((size_t)(n * k), g->format == QG_W_F32 ? 4 : 2));
+    float *w = must(qg_malloc((size_t)(n * k) * sizeof *w));
     c.w_bytes = g->packed_bytes(n, k);
     c.w = must(qg_big_alloc(c.w_bytes * (size_t)copies));
     c.x = must(qg_malloc((size_t)(m * k) * 4));
     c.y = must(qg_big_alloc((size_t)(m * n) * 4));
     c.xp = must(qg_big_alloc(g->x_bytes(k) * (size_t)m));
     fill(c.x, m * k);
+    fill(w, n * k);
+    if (g->format == QG_W_BF16)
+        for (int64_t i = 0; i < n * k; i++)
+            ((qg_bf16 *)(void *)w)[i] = qg_f32_to_bf16(w[i]);
     for (int i = 0; i < copies; i++)
         g->pack(c.w + (size_t)i * c.w_bytes, w, n, k, 0, (n + g->nr - 1) / g->nr);
     g->prep(c.xp, c.x, k, m, k);

@@ -50,46 +50,7 @@ static inline __attribute__((always_inline)) void tile(const qg_tile *t, const i
             _mm512_storeu_ps(t->y + i * t->ldy + c * 16, sum[i][c]);
 }
 
-#define TILE(rows, panels)                                                                         \
-    static void tile_##rows##x##panels(const qg_tile *t)                                           \
-    {                                                                                              \
-        tile(t, rows, panels);                                                                     \
-    }
-TILE(1, 1)
-TILE(2, 1)
-TILE(3, 1)
-TILE(4, 1)
-TILE(5, 1)
-TILE(6, 1)
-TILE(7, 1)
-TILE(8, 1)
-TILE(9, 1)
-TILE(10, 1)
-TILE(11, 1)
-TILE(12, 1)
-TILE(1, 4)
-TILE(2, 4)
-TILE(3, 4)
-TILE(4, 2)
-TILE(5, 2)
-TILE(6, 2)
-
-static qg_tile_fn *const one[QG_TILE_ROWS] = {
-    tile_1x1, tile_2x1, tile_3x1, tile_4x1,  tile_5x1,  tile_6x1,
-    tile_7x1, tile_8x1, tile_9x1, tile_10x1, tile_11x1, tile_12x1,
-};
-static qg_tile_fn *const wide[QG_TILE_ROWS] = {
-    tile_1x4, tile_2x4, tile_3x4, tile_4x2,  tile_5x2,  tile_6x2,
-    tile_7x1, tile_8x1, tile_9x1, tile_10x1, tile_11x1, tile_12x1,
-};
-static const uint8_t wide_panels[QG_TILE_ROWS] = {4, 4, 4, 2, 2, 2, 1, 1, 1, 1, 1, 1};
-
-const qg_tiles qg_tiles_bf16_avx512bf16 = {
-    .max_rows = QG_TILE_ROWS,
-    .one = one,
-    .wide = wide,
-    .wide_panels = wide_panels,
-};
+QG_TILES_512(bf16_avx512bf16, tile)
 
 /* VCVTNEPS2BF16 rounds to nearest even and takes denormals for zero, as VDPBF16PS does. */
 void qg_x_bf16_prep_avx512bf16(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)
@@ -109,18 +70,7 @@ void qg_x_bf16_prep_avx512bf16(void *xp, const float *x, int64_t ldx, int64_t m,
 static void run(float *y, int64_t ldy, const void *xp, const void *wp, int64_t m, int64_t n,
                 int64_t k, int64_t p0, int64_t p1)
 {
-    qg_tiles_run(&qg_tiles_bf16_avx512bf16,
-                 &(qg_product){.y = y,
-                               .ldy = ldy,
-                               .x = xp,
-                               .x_stride = qg_x_bf16_bytes(k),
-                               .w = wp,
-                               .panel_bytes = (size_t)qg_panel_bf16(k) * sizeof(qg_bf16),
-                               .m = m,
-                               .n = n,
-                               .units = qg_k_pad(k) / 2,
-                               .p0 = p0,
-                               .p1 = p1});
+    qg_tiles_bf16(&qg_tiles_bf16_avx512bf16, qg_x_bf16_bytes(k), y, ldy, xp, wp, m, n, k, p0, p1);
 }
 
 const qg_gemm qg_gemm_bf16_avx512bf16 = {

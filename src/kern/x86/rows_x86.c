@@ -6,10 +6,8 @@
 const qg_gemm *const *qg_gemm_rows(void)
 {
     static const qg_gemm *const rows[] = {
-        &qg_gemm_bf16_avx512bf16,
-        &qg_gemm_bf16_ref,
-        &qg_gemm_f32_ref,
-        NULL,
+        &qg_gemm_bf16_avx512bf16, &qg_gemm_bf16_avx512, &qg_gemm_bf16_avx2, &qg_gemm_bf16_ref,
+        &qg_gemm_f32_avx512,      &qg_gemm_f32_avx2,    &qg_gemm_f32_ref,   NULL,
     };
     return rows;
 }

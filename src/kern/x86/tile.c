@@ -75,6 +75,38 @@ void qg_tiles_run(const qg_tiles *tiles, const qg_product *g)
         }
 }
 
+void qg_tiles_bf16(const qg_tiles *tiles, size_t x_stride, float *y, int64_t ldy, const void *xp,
+                   const void *wp, int64_t m, int64_t n, int64_t k, int64_t p0, int64_t p1)
+{
+    qg_tiles_run(tiles, &(qg_product){.y = y,
+                                      .ldy = ldy,
+                                      .x = xp,
+                                      .x_stride = x_stride,
+                                      .w = wp,
+                                      .panel_bytes = (size_t)qg_panel_bf16(k) * sizeof(qg_bf16),
+                                      .m = m,
+                                      .n = n,
+                                      .units = qg_k_pad(k) / 2,
+                                      .p0 = p0,
+                                      .p1 = p1});
+}
+
+void qg_tiles_f32(const qg_tiles *tiles, float *y, int64_t ldy, const void *xp, const void *wp,
+                  int64_t m, int64_t n, int64_t k, int64_t p0, int64_t p1)
+{
+    qg_tiles_run(tiles, &(qg_product){.y = y,
+                                      .ldy = ldy,
+                                      .x = xp,
+                                      .x_stride = qg_x_f32_bytes(k),
+                                      .w = wp,
+                                      .panel_bytes = (size_t)qg_panel_f32(k) * sizeof(float),
+                                      .m = m,
+                                      .n = n,
+                                      .units = k,
+                                      .p0 = p0,
+                                      .p1 = p1});
+}
+
 void qg_tiles_panel(const qg_tiles *tiles, const qg_tile *tile, int64_t m)
 {
     const int64_t blocks = (m + tiles->max_rows - 1) / tiles->max_rows;

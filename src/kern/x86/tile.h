@@ -37,9 +37,9 @@ typedef void qg_tile_fn(const qg_tile *t);
 /* The tiles of one instruction set and format, by number of rows - 1. */
 typedef struct qg_tiles {
     int max_rows;
-    qg_tile_fn *const *one;     /* [max_rows] one panel */
-    qg_tile_fn *const *wide;    /* [max_rows] several panels: few rows need more sums in flight */
-    const uint8_t *wide_panels; /* [max_rows] how many */
+    qg_tile_fn *one[QG_TILE_ROWS];     /* one panel */
+    qg_tile_fn *wide[QG_TILE_ROWS];    /* several panels */
+    uint8_t wide_panels[QG_TILE_ROWS]; /* how many */
 } qg_tiles;
 
 /* y = x * w for m rows and the panels [p0, p1) of a matrix with n columns. */
@@ -55,7 +55,49 @@ typedef struct qg_product {
 
 void qg_tiles_run(const qg_tiles *tiles, const qg_product *product);
 
+/* The body of qg_gemm.run for the shared layouts; x_stride as prepared. */
+void qg_tiles_bf16(const qg_tiles *tiles, size_t x_stride, float *y, int64_t ldy, const void *xp,
+                   const void *wp, int64_t m, int64_t n, int64_t k, int64_t p0, int64_t p1);
+void qg_tiles_f32(const qg_tiles *tiles, float *y, int64_t ldy, const void *xp, const void *wp,
+                  int64_t m, int64_t n, int64_t k, int64_t p0, int64_t p1);
+
 /* One panel, any number of rows, all 32 columns written: what attention needs. */
 void qg_tiles_panel(const qg_tiles *tiles, const qg_tile *t, int64_t m);
+
+/* One function per tile size, and the table of them.  tile(t, rows, panels) is inlined with
+ * constants.  For 32 registers of 16 floats: up to 12 rows of one panel; few rows take several
+ * panels at once, so that at least 8 sums are under way and memory streams in parallel. */
+#define QG_TILE(kind, tile, rows, panels)                                                          \
+    static void kind##_##rows##x##panels(const qg_tile *t)                                         \
+    {                                                                                              \
+        tile(t, rows, panels);                                                                     \
+    }
+#define QG_TILES_512(kind, tile)                                                                   \
+    QG_TILE(kind, tile, 1, 1)                                                                      \
+    QG_TILE(kind, tile, 2, 1)                                                                      \
+    QG_TILE(kind, tile, 3, 1)                                                                      \
+    QG_TILE(kind, tile, 4, 1)                                                                      \
+    QG_TILE(kind, tile, 5, 1)                                                                      \
+    QG_TILE(kind, tile, 6, 1)                                                                      \
+    QG_TILE(kind, tile, 7, 1)                                                                      \
+    QG_TILE(kind, tile, 8, 1)                                                                      \
+    QG_TILE(kind, tile, 9, 1)                                                                      \
+    QG_TILE(kind, tile, 10, 1)                                                                     \
+    QG_TILE(kind, tile, 11, 1)                                                                     \
+    QG_TILE(kind, tile, 12, 1)                                                                     \
+    QG_TILE(kind, tile, 1, 4)                                                                      \
+    QG_TILE(kind, tile, 2, 4)                                                                      \
+    QG_TILE(kind, tile, 3, 4)                                                                      \
+    QG_TILE(kind, tile, 4, 2)                                                                      \
+    QG_TILE(kind, tile, 5, 2)                                                                      \
+    QG_TILE(kind, tile, 6, 2)                                                                      \
+    const qg_tiles qg_tiles_##kind = {                                                             \
+        .max_rows = 12,                                                                            \
+        .one = {kind##_1x1, kind##_2x1, kind##_3x1, kind##_4x1, kind##_5x1, kind##_6x1,            \
+                kind##_7x1, kind##_8x1, kind##_9x1, kind##_10x1, kind##_11x1, kind##_12x1},        \
+        .wide = {kind##_1x4, kind##_2x4, kind##_3x4, kind##_4x2, kind##_5x2, kind##_6x2,           \
+                 kind##_7x1, kind##_8x1, kind##_9x1, kind##_10x1, kind##_11x1, kind##_12x1},       \
+        .wide_panels = {4, 4, 4, 2, 2, 2, 1, 1, 1, 1, 1, 1},                                       \
+    };
 
 #endif
