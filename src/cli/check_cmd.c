@@ -4,19 +4,6 @@
 #include "cli/check_rows.h"
 #include "text/json.h"
 
-int cli_verdict_exit(const qg_result *r)
-{
-    if (r->severity == QG_UNSAFE)
-        return EXIT_UNSAFE;
-    return r->severity == QG_CONTROVERSIAL ? EXIT_CONTROVERSIAL : EXIT_DONE;
-}
-
-qg_decode cli_decode(const cli_args *args)
-{
-    return args->decode && !strcmp(args->decode, "generate") ? QG_DECODE_GENERATE
-                                                             : QG_DECODE_VERDICT;
-}
-
 static int show(const qg_engine *engine, const cli_args *args, const qg_result *r)
 {
     if (args->json) {

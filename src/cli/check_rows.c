@@ -6,6 +6,19 @@
 
 #include <pthread.h>
 
+int cli_verdict_exit(const qg_result *r)
+{
+    if (r->severity == QG_UNSAFE)
+        return EXIT_UNSAFE;
+    return r->severity == QG_CONTROVERSIAL ? EXIT_CONTROVERSIAL : EXIT_DONE;
+}
+
+qg_decode cli_decode(const cli_args *args)
+{
+    return args->decode && !strcmp(args->decode, "generate") ? QG_DECODE_GENERATE
+                                                             : QG_DECODE_VERDICT;
+}
+
 /* One row between its reading and its printing.  done is set under the window's lock by the
  * engine's thread; everything else is the main thread's until the row is submitted and after it is
  * done. */
