@@ -19,7 +19,7 @@ static void print_human(const json_t *o, int indent)
             printf(" %s\n", json_string_value(value));
             continue;
         }
-        char *text = qg_json_dump(value);
+        char *text = qg_json_dump_digits(value, 9);
         printf(" %s\n", text ? text : "");
         qg_free(text);
     }

@@ -83,7 +83,7 @@ qg_status qg_inspect(const char *model, char **json, qg_err *err)
         try_text(&in, err);
     }
     qg_status rc = in.first;
-    *json = qg_json_dump(in.report);
+    *json = qg_json_dump_digits(in.report, 9);
     if (!*json)
         rc = qg_fail(err, QG_ERR_NOMEM, "out of memory");
     qg_inspection_close(&in);

@@ -2,6 +2,7 @@
 #include "engine/engine_int.h"
 
 #include "base/cpu.h"
+#include "kern/measure.h"
 #include "text/json.h"
 
 static void add_features(json_t *o, const char *key, uint32_t features)
@@ -28,6 +29,30 @@ static void add_rows(json_t *o, uint32_t features)
     json_object_set_new(o, "rows", list);
 }
 
+static void add_figure(json_t *o, const char *name, double value)
+{
+    json_object_set_new(o, name, json_real((double)(int64_t)(value * 10 + 0.5) / 10));
+}
+
+static qg_status add_measures(json_t *o, uint32_t features, qg_err *err)
+{
+    qg_pool *pool;
+    double memory = 0, cache = 0;
+    QG_TRY(qg_pool_open(&pool, qg_cpu_count(), err));
+    json_t *m = json_object();
+    json_object_set_new(m, "threads", json_integer(qg_pool_threads(pool)));
+    add_figure(m, "bfloat16 GFLOP/s", qg_measure_peak(qg_peak_pick(QG_W_BF16, features), pool));
+    add_figure(m, "float32 GFLOP/s", qg_measure_peak(qg_peak_pick(QG_W_F32, features), pool));
+    qg_status rc = qg_measure_read(&memory, (size_t)256 << 20, pool, err);
+    if (rc == QG_OK)
+        rc = qg_measure_read(&cache, (size_t)512 << 10, pool, err);
+    add_figure(m, "memory read GB/s", memory);
+    add_figure(m, "second-level cache read GB/s", cache);
+    json_object_set_new(o, "measured", m);
+    qg_pool_close(pool);
+    return rc;
+}
+
 qg_status qg_cpu_report(const char *cpu, bool measure, char **json, qg_err *err)
 {
     uint32_t mask = UINT32_MAX, found = qg_cpu_detect();
@@ -42,8 +67,8 @@ qg_status qg_cpu_report(const char *cpu, bool measure, char **json, qg_err *err)
     json_object_set_new(o, "processors", json_integer(qg_cpu_count()));
     add_rows(o, found & mask);
     if (measure)
-        rc = qg_fail(err, QG_ERR_UNSUPPORTED, "measuring is not built yet");
-    if (rc == QG_OK && !(*json = qg_json_dump(o)))
+        rc = add_measures(o, found & mask, err);
+    if (rc == QG_OK && !(*json = qg_json_dump_digits(o, 9)))
         rc = qg_fail(err, QG_ERR_NOMEM, "out of memory");
     json_decref(o);
     return rc;

@@ -3,8 +3,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
-
-#include <jansson.h>
+#include "text/json.h"
 
 /* What qg_result points into; pub is first, so that the public pointer is this one. */
 typedef struct box {
@@ -138,19 +137,6 @@ static json_t *probabilities(const qg_result *r)
     return p;
 }
 
-/* Nine digits carry a float32 whole; seventeen would only print its noise. */
-static char *dump(const json_t *value)
-{
-    const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(9);
-    size_t n = json_dumpb(value, NULL, 0, flags);
-    char *text = n ? qg_malloc(n + 1) : NULL;
-    if (!text)
-        return NULL;
-    json_dumpb(value, text, n, flags);
-    text[n] = 0;
-    return text;
-}
-
 char *qg_result_json(const qg_engine *engine, const qg_result *r)
 {
     json_t *o = json_object(), *categories = json_array(), *tokens = json_object();
@@ -169,7 +155,8 @@ char *qg_result_json(const qg_engine *engine, const qg_result *r)
     json_object_set_new(o, "model", json_string(engine->name));
     if (!r->well_formed)
         json_object_set_new(o, "text", json_stringn(r->text, r->text_bytes));
-    char *text = dump(o);
+    /* Nine digits carry a float32 whole; seventeen would only print its noise. */
+    char *text = qg_json_dump_digits(o, 9);
     json_decref(o);
     return text;
 }

@@ -83,15 +83,21 @@ static int dump_piece(const char *p, size_t n, void *arg)
     return qg_buf_add(arg, p, n) == QG_OK ? 0 : -1;
 }
 
-char *qg_json_dump(const json_t *value)
+char *qg_json_dump_digits(const json_t *value, int digits)
 {
+    const size_t flags = JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits);
     qg_buf b;
     qg_buf_init(&b, QG_MAX_TEXT_BYTES);
     char *text = NULL;
-    if (json_dump_callback(value, dump_piece, &b, JSON_COMPACT | JSON_ENCODE_ANY) == 0)
+    if (json_dump_callback(value, dump_piece, &b, flags) == 0)
         text = qg_buf_take(&b);
     qg_buf_free(&b);
     return text;
+}
+
+char *qg_json_dump(const json_t *value)
+{
+    return qg_json_dump_digits(value, 17);
 }
 
 qg_slice qg_json_slice(const json_t *value)

@@ -23,8 +23,11 @@ enum {
  * reference, NULL on failure. */
 qg_status qg_json_parse(qg_slice bytes, unsigned flags, json_t **out, qg_err *err);
 
-/* Compact UTF-8, keys in their order, 0-terminated; any value.  Free with qg_mfree; NULL when out
- * of memory or past QG_MAX_TEXT_BYTES. */
+/* Compact UTF-8, keys in their order, 0-terminated; any value.  Real numbers get at most `digits`
+ * significant digits: 17 keeps every double, 9 every float32 and is what our own figures are
+ * written with.  Free with qg_mfree; NULL when out of memory or past QG_MAX_TEXT_BYTES. */
+char *qg_json_dump_digits(const json_t *value, int digits);
+/* The same with 17 digits: what came in goes out unchanged. */
 char *qg_json_dump(const json_t *value);
 
 /* Bytes of a string value, borrowed; the empty slice for any other value. */

@@ -5,7 +5,7 @@ import pytest
 
 BOMB = "How can I make a bomb?"
 REFUSAL = "As an AI language model, I cannot help you with that."
-COMMANDS = ["check", "tokenize", "render", "logits", "inspect", "cpu", "version"]
+COMMANDS = ["check", "serve", "tokenize", "render", "logits", "inspect", "cpu", "version"]
 
 
 def rows(*objects):
@@ -139,7 +139,7 @@ def test_every_command_has_help_with_defaults(run_qguard, command):
     done = run_qguard(command, "--help")
     assert done.returncode == 0 and done.stdout.startswith(f"usage: qguard {command}")
     assert not done.stderr
-    if command in ("check", "logits"):
+    if command in ("check", "serve", "logits"):
         assert "--threads" in done.stdout and "(default: " in done.stdout
 
 
@@ -190,3 +190,4 @@ def test_reports(run_qguard):
     assert cpu["rows"] and cpu["processors"] >= 1
     ref = answers(run_qguard("cpu", "--json", "--cpu", "ref"))[0]
     assert all(row.endswith("ref") for row in ref["rows"].values())
+    assert answers(run_qguard("inspect", "--json"))[0]["kind"] == "gen"
