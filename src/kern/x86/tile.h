@@ -53,6 +53,7 @@ typedef struct qg_product {
     int64_t m, n, units, p0, p1;
 } qg_product;
 
+/* Computes the product, each panel in the tiles that its rows allow. */
 void qg_tiles_run(const qg_tiles *tiles, const qg_product *product);
 
 /* The body of qg_gemm.run for the shared layouts; x_stride as prepared. */
