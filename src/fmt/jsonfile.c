@@ -10,7 +10,7 @@ qg_status qg_jsonfile_parse(json_t **out, qg_slice bytes, const char *file, size
         return qg_fail(err, QG_ERR_FORMAT, "%s: %zu bytes, more than the limit of %zu", file,
                        bytes.n, max_bytes);
     if (bytes.n == 0)
-        return qg_fail(err, QG_ERR_FORMAT, "%s: empty", file);
+        return qg_fail(err, QG_ERR_FORMAT, "%s: the file is empty", file);
     qg_status rc = qg_json_parse(bytes, 0, out, err);
     if (rc)
         return qg_fail_prefix(err, rc, "%s", file);
