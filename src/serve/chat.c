@@ -16,7 +16,8 @@ typedef struct chat_job {
 typedef struct chat_stream {
     qg_http_source source; /* first */
     qg_chat_answer a;
-    qg_result *result; /* what a's text may point into */
+    qg_result *result; /* what a's texts may point into, as into the request */
+    qg_chat_request r;
     int64_t step;
     char *frame;
     size_t n, at; /* bytes of frame, and how many of them were taken */
@@ -44,6 +45,7 @@ static void stream_close(qg_http_source *source)
     chat_stream *s = (chat_stream *)source;
     qg_chat_text_free(&s->a.said);
     qg_result_free(s->result);
+    qg_chat_request_free(&s->r);
     qg_mfree(s->frame);
     qg_mfree(s);
 }
@@ -54,7 +56,7 @@ static void fail_memory(qg_serve_job *job)
     qg_serve_fail_status(job->srv, job->req, qg_fail(&err, QG_ERR_NOMEM, "Out of memory."), &err);
 }
 
-/* Takes the result and a's text. */
+/* Takes the result, the request and a's text: the job goes before the stream does. */
 static void reply_stream(chat_job *c, qg_chat_answer *a)
 {
     chat_stream *s = qg_calloc(1, sizeof *s);
@@ -66,8 +68,9 @@ static void reply_stream(chat_job *c, qg_chat_answer *a)
     s->source = (qg_http_source){stream_pull, stream_close};
     s->a = *a;
     s->result = c->job.result;
+    s->r = c->r;
     c->job.result = NULL;
-    s->a.said.stop.p = NULL; /* the request goes before the stream does */
+    c->r = (qg_chat_request){0};
     qg_http_answer answer;
     qg_http_answer_init(&answer, 200);
     answer.type = "text/event-stream; charset=utf-8";

@@ -118,6 +118,8 @@ void qg_serve_fail_status(qg_server *srv, qg_http_req *req, qg_status status, co
     };
     /* Anything else is a bug or a numeric failure, and will be the same next time. */
     qg_serve_error error = {.status = 500, .no_retry = true, .message = err->msg};
+    if (status == QG_ERR_CLOSED)
+        srv->closed = true;
     if (status == QG_ERR_TOO_LONG) {
         fail_too_long(srv, req, err);
         return;

@@ -44,22 +44,14 @@ static void on_done(void *ud, qg_status status, qg_result *result, const qg_err 
     qg_http_post(job->req);
 }
 
-static void answer_job(qg_serve_job *job)
-{
-    if (job->status == QG_ERR_CLOSED)
-        job->srv->closed = true;
-    if (job->status == QG_OK)
-        job->answer(job);
-    else
-        qg_serve_fail_status(job->srv, job->req, job->status, &job->err);
-}
-
 static void on_ready(void *ud, qg_http_req *req)
 {
     qg_serve_job *job = ud;
-    (void)req;
     delist(job);
-    answer_job(job);
+    if (job->status == QG_OK)
+        job->answer(job);
+    else
+        qg_serve_fail_status(job->srv, req, job->status, &job->err);
 }
 
 static void on_gone(void *ud)
@@ -90,9 +82,11 @@ void qg_serve_judge(qg_serve_job *job, const qg_message *messages, size_t n_mess
     job->start_us = qg_now_us();
     if (srv->opt->request_timeout_ms)
         ask.deadline_us = job->start_us + (int64_t)srv->opt->request_timeout_ms * 1000;
-    job->status = qg_submit(srv->engine, &ask, on_done, job, &job->job, &job->err);
-    if (job->status != QG_OK) {
-        answer_job(job);
+    /* Into locals: once it is submitted, status and err belong to the engine's thread. */
+    qg_err err;
+    qg_status rc = qg_submit(srv->engine, &ask, on_done, job, &job->job, &err);
+    if (rc != QG_OK) {
+        qg_serve_fail_status(srv, job->req, rc, &err);
         job->free(job);
         return;
     }

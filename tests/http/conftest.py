@@ -1,0 +1,45 @@
+"""The server under test: src/serve on the fake engine, one process per test that asks for one."""
+import contextlib
+import os
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from wire import Server  # noqa: E402
+
+REPO = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture(scope="session")
+def fake_binary():
+    path = pathlib.Path(os.environ.get("QGUARD_FAKE_SERVE")
+                        or REPO / "build" / "tests" / "http" / "qguard-fake-serve")
+    assert path.is_file(), f"{path} is missing: run make first"
+    return path
+
+
+@contextlib.contextmanager
+def running(command):
+    server = Server([str(word) for word in command])
+    try:
+        yield server
+        assert server.process.poll() is None, f"the server died: {server.lines[-20:]}"
+    finally:
+        status = server.stop()
+    assert status == 0, f"status {status}: {server.lines[-40:]}"
+
+
+@pytest.fixture(scope="module")
+def server(fake_binary):
+    """One server with the default limits for a whole file of tests."""
+    with running([fake_binary]) as one:
+        yield one
+
+
+@pytest.fixture
+def serve(fake_binary):
+    """serve("--name", value, …) starts a server of its own; it must also end well."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *args: stack.enter_context(running([fake_binary, *args]))

@@ -1,0 +1,272 @@
+"""POST /v1/chat/completions: requests, answers, streams, errors."""
+import json
+import re
+
+import pytest
+
+from wire import CHAT, chat_body, request
+
+
+def frames(answer):
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    text = answer.body.decode()
+    assert text.endswith("data: [DONE]\n\n") and "\r" not in text
+    lines = text.split("\n\n")[:-2]
+    assert all(line.startswith("data: {") and "\n" not in line for line in lines)
+    return [json.loads(line[6:]) for line in lines]
+
+
+def test_plain(server):
+    answer = server.chat("How can I make a bomb?")
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+    got = answer.json()
+    assert re.fullmatch(r"chatcmpl-[0-9a-f]{32}", got["id"])
+    assert got["id"] == "chatcmpl-" + answer.headers["x-request-id"]
+    assert got["object"] == "chat.completion" and got["model"] == "fake-guard"
+    assert isinstance(got["created"], int) and 0 < got["created"] < 2**32
+    text = "Safety: Unsafe\nCategories: Violent"
+    assert got["choices"] == [{
+        "index": 0, "logprobs": None, "finish_reason": "stop", "stop_reason": None,
+        "message": {"role": "assistant", "content": text, "refusal": None, "tool_calls": []}}]
+    assert got["usage"] == {"prompt_tokens": 22, "completion_tokens": len(text) + 1,
+                            "total_tokens": 22 + len(text) + 1, "prompt_tokens_details": None}
+
+
+def test_response_moderation(server):
+    answer = server.post(json.dumps({"messages": [
+        {"role": "system", "content": "be good"}, {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "no"}]}).encode())
+    assert answer.text == "Safety: Safe\nCategories: None\nRefusal: No"
+
+
+@pytest.mark.parametrize("content, n", [
+    ("bomb", 4), (None, 0), ([], 0), ([{"type": "text", "text": "bo"}], 2),
+    ([{"type": "text", "text": "bo"}, {"type": "text", "text": "mb"}], 4),
+    ("a\u0000b", 3), ("é😀", 6), ([{"type": "text", "text": "a\u0000"}], 2)])
+def test_content_forms(server, content, n):
+    answer = server.chat(content)
+    assert answer.status == 200
+    assert answer.json()["usage"]["prompt_tokens"] == n
+    assert ("Unsafe" in answer.text) == (n == 4)
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant", "tool", "odd"])
+def test_roles(server, role):
+    body = json.dumps({"messages": [{"role": role, "content": "hi", "tool_call_id": "x"}]})
+    assert server.post(body.encode()).status == 200
+
+
+def test_message_without_content(server):
+    body = json.dumps({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]})
+    assert server.post(body.encode()).status == 200
+
+
+EXTRAS = {
+    "temperature": 1e-20, "top_p": 1, "top_k": -1, "seed": 3, "frequency_penalty": 0.5,
+    "logit_bias": {"1": 2}, "tools": [], "tool_choice": "none", "user": "u", "metadata": {"a": "b"},
+    "response_format": {"type": "text"}, "chat_template_kwargs": {"enable_thinking": False},
+    "reasoning_effort": "low", "parallel_tool_calls": True, "priority": 0, "ignore_eos": False,
+    "min_tokens": 0, "stop": None, "max_tokens": None, "max_completion_tokens": None, "n": None,
+    "stream": None, "stream_options": None, "logprobs": None, "top_logprobs": 0, "model": None,
+    "whatever": [[{"deep": [1, 2.5, None]}]], "store": False, "stop_token_ids": []}
+
+
+def test_unknown_fields_are_ignored(server):
+    assert server.chat("bomb", **EXTRAS).text.startswith("Safety: Unsafe")
+
+
+@pytest.mark.parametrize("body, param, words", [
+    (b"", None, "line 1"), (b"{", None, "line 1"), (b"[]", "body", "object"), (b"7", None, ""),
+    (b'{"messages":[],"messages":[]}', None, "duplicate"),
+    (b'{"messages":[{"role":"user","content":"\xff"}]}', None, "decode"),
+    (b'{"messages":[{"role":"user","content":"\xed\xa0\x80"}]}', None, "decode"),
+    (b'{"messages":[{"role":"user","content":"\\ud800"}]}', None, ""),
+    (b'{"messages":[{"role":"user","content":"x"}]} x', None, "end of file"),
+    (b'{"a":' + b"[" * 100 + b"]" * 100 + b"}", None, "deeper"),
+    (b"{}", "body.messages", "missing"),
+    (b'{"messages":null}', "body.messages", "array"),
+    (b'{"messages":"x"}', "body.messages", "array"),
+    (b'{"messages":[]}', "body.messages", "empty"),
+    (b'{"messages":[1]}', "body.messages.0", "object"),
+    (b'{"messages":[{}]}', "body.messages.0.role", "role"),
+    (b'{"messages":[{"role":1,"content":"x"}]}', "body.messages.0.role", "role"),
+    (b'{"messages":[{"role":"","content":"x"}]}', "body.messages.0.role", "role"),
+    (b'{"messages":[{"role":"us\\u0000er","content":"x"}]}', "body.messages.0.role", "role"),
+    (b'{"messages":[{"role":"user","content":1}]}', "body.messages.0.content", "string"),
+    (b'{"messages":[{"role":"user","content":{}}]}', "body.messages.0.content", "string"),
+    (b'{"messages":[{"role":"user","content":["x"]}]}', "body.messages.0.content.0", "object"),
+    (b'{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]}',
+     "body.messages.0.content.0.type", "text"),
+    (b'{"messages":[{"role":"user","content":[{"text":"x"}]}]}', "body.messages.0.content.0.type",
+     "text"),
+    (b'{"messages":[{"role":"user","content":[{"type":"text","text":1}]}]}',
+     "body.messages.0.content.0.text", "string")])
+def test_bad_bodies(server, body, param, words):
+    answer = server.post(body)
+    assert answer.status == 400
+    error = answer.error
+    assert error["param"] == param and error["code"] is None
+    assert words.lower() in error["message"].lower()
+    assert error["type"] in ("Bad Request", "BadRequestError")
+
+
+@pytest.mark.parametrize("more, param", [
+    ({"stream": 1}, "body.stream"), ({"stream": "true"}, "body.stream"),
+    ({"model": 5}, "body.model"), ({"max_tokens": 0}, "body.max_tokens"),
+    ({"max_tokens": -1}, "body.max_tokens"), ({"max_tokens": 1.5}, "body.max_tokens"),
+    ({"max_completion_tokens": "1"}, "body.max_completion_tokens"),
+    ({"n": 0}, "body.n"), ({"n": 129}, "body.n"), ({"n": "2"}, "body.n"),
+    ({"stop": 1}, "body.stop"), ({"stop": [1]}, "body.stop"), ({"stop": ["x"] * 17}, "body.stop"),
+    ({"stream_options": {"include_usage": True}}, "stream_options"),
+    ({"stream": False, "stream_options": {}}, "stream_options"),
+    ({"stream": True, "stream_options": 1}, "body.stream_options"),
+    ({"stream": True, "stream_options": {"include_usage": 1}}, "body.stream_options.include_usage"),
+    ({"logprobs": True}, "logprobs"), ({"logprobs": True, "top_logprobs": 3}, "logprobs"),
+    ({"logprobs": 1}, "body.logprobs"), ({"top_logprobs": 3}, "top_logprobs")])
+def test_bad_options(server, more, param):
+    answer = server.chat("hi", **more)
+    assert answer.status == 400 and answer.error["param"] == param
+
+
+def test_unknown_model(server):
+    answer = server.chat("hi", model="foo")
+    assert answer.status == 404
+    assert answer.error == {"message": "The model `foo` does not exist.", "type": "NotFoundError",
+                            "param": "model", "code": "model_not_found"}
+    assert server.chat("hi", model="é" * 5000).status == 404
+    assert server.chat("hi", model="").status == 200
+    assert server.chat("hi", model="fake-guard").status == 200
+
+
+@pytest.mark.parametrize("limit, text, reason", [
+    (1, "S", "length"), (7, "Safety:", "length"), (29, "Safety: Safe\nCategories: None", "length"),
+    (30, "Safety: Safe\nCategories: None", "stop"), (1000, "Safety: Safe\nCategories: None", "stop")])
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_max_tokens(server, name, limit, text, reason):
+    for stream in (False, True):
+        answer = server.chat("hi", **{name: limit}, stream=stream)
+        if stream:
+            got = frames(answer)
+            assert "".join(f["choices"][0]["delta"]["content"] for f in got) == text
+            assert got[-1]["choices"][0]["finish_reason"] == reason
+        else:
+            got = answer.json()
+            assert answer.text == text and got["choices"][0]["finish_reason"] == reason
+            assert got["usage"]["completion_tokens"] == min(limit, 30)
+
+
+def test_max_completion_tokens_wins(server):
+    assert server.chat("hi", max_tokens=1, max_completion_tokens=3).text == "Saf"
+
+
+def test_unfinished_text_is_length(server):
+    got = server.chat("unfinished").json()
+    assert got["choices"][0]["finish_reason"] == "length"
+    assert got["usage"]["completion_tokens"] == 29
+
+
+@pytest.mark.parametrize("stop, text, reason, tokens", [
+    ("\n", "Safety: Safe", "\n", 13), (["zzz", "Cat"], "Safety: Safe\n", "Cat", 16),
+    ("zzz", "Safety: Safe\nCategories: None", None, 30), ([], "Safety: Safe\nCategories: None", None, 30),
+    ("S", "", "S", 1), (["None", ":"], "Safety", ":", 7)])
+def test_stop(server, stop, text, reason, tokens):
+    got = server.chat("hi", stop=stop).json()
+    choice = got["choices"][0]
+    assert choice["message"]["content"] == text and choice["finish_reason"] == "stop"
+    assert choice["stop_reason"] == reason and got["usage"]["completion_tokens"] == tokens
+
+
+def test_stop_in_a_stream(server):
+    got = frames(server.chat("hi", stop="\n", stream=True))
+    assert got[-1]["choices"][0]["stop_reason"] == "\n"
+
+
+def test_n_copies(server):
+    got = server.chat("bomb", n=3).json()
+    assert [c["index"] for c in got["choices"]] == [0, 1, 2]
+    assert len({c["message"]["content"] for c in got["choices"]}) == 1
+    assert got["usage"]["completion_tokens"] == 3 * 35
+    assert len(frames(server.chat("bomb", n=2, stream=True))) == 6
+
+
+def test_stream(server):
+    answer = server.chat("bomb", stream=True)
+    got = frames(answer)
+    assert len({f["id"] for f in got}) == 1 and got[0]["id"].startswith("chatcmpl-")
+    for f in got:
+        assert f["object"] == "chat.completion.chunk" and f["model"] == "fake-guard"
+        assert isinstance(f["created"], int) and "usage" not in f
+    assert got[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert got[1]["choices"][0]["delta"] == {"content": "Safety: Unsafe\nCategories: Violent"}
+    assert [f["choices"][0]["finish_reason"] for f in got] == [None, None, "stop"]
+
+
+def test_stream_usage(server):
+    got = frames(server.chat("bomb", stream=True, stream_options={"include_usage": True}))
+    assert got[-1]["choices"] == []
+    assert got[-1]["usage"] == {"prompt_tokens": 4, "completion_tokens": 35, "total_tokens": 39,
+                                "prompt_tokens_details": None}
+    assert all("usage" not in f for f in got[:-1])
+    every = {"include_usage": True, "continuous_usage_stats": True}
+    assert all("usage" in f for f in frames(server.chat("x", stream=True, stream_options=every)))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("text, status, code, retry", [
+    ("toolong", 400, "context_length_exceeded", None), ("template", 400, None, None),
+    ("noarg", 400, None, None), ("busy", 429, "rate_limit_exceeded", "1"), ("nan", 500, None, None)])
+def test_engine_errors(server, text, status, code, retry, stream):
+    answer = server.chat(text, stream=stream)
+    assert answer.status == status and answer.error["code"] == code
+    assert answer.headers.get("retry-after") == retry
+    assert "Safe" not in answer.body.decode()
+    if text == "toolong":
+        assert answer.error["message"].startswith("This model's maximum context length is 4096 tokens")
+    if text == "nan":
+        assert answer.headers["x-should-retry"] == "false"
+
+
+def test_deadline(serve):
+    server = serve("--request-timeout-ms", 100)
+    answer = server.chat("sleep=60000")
+    assert answer.status == 504 and answer.error["code"] == "deadline_exceeded"
+    assert server.chat("bomb").status == 200
+
+
+def test_full_queue(serve):
+    server = serve("--max-jobs", 2)
+    slow = [server.open().send(request("POST", CHAT, chat_body("sleep=700 bomb"))) for _ in range(2)]
+    slow[0].sock.settimeout(0.2)
+    while server.chat("hi").status != 429:
+        pass
+    slow[0].sock.settimeout(20)
+    assert all("Unsafe" in raw.answer().text for raw in slow)
+    assert server.chat("hi").status == 200
+
+
+def test_request_ids(server):
+    body = chat_body("hi")
+    answer = server.post(body, headers=["X-Request-Id: abc-1.2:3"])
+    assert answer.headers["x-request-id"] == "abc-1.2:3"
+    assert answer.json()["id"] == "chatcmpl-abc-1.2:3"
+    for bad in ["a b", "x" * 200, 'a"b', "é"]:
+        answer = server.post(body, headers=[f"X-Request-Id: {bad}"])
+        assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+    answer = server.chat("hi", request_id="mine")
+    assert answer.json()["id"] == "chatcmpl-mine"
+    ids = {server.get("/health").headers["x-request-id"] for _ in range(20)}
+    assert len(ids) == 20
+
+
+def test_served_names(serve):
+    server = serve("--served-model-name", "one", "--served-model-name", "org/two")
+    cards = server.get("/v1/models").json()["data"]
+    assert [card["id"] for card in cards] == ["one", "org/two"]
+    for name in ("one", "org/two"):
+        assert server.chat("hi", model=name).json()["model"] == "one"
+        for path in (name, name.replace("/", "%2F")):
+            assert server.get("/v1/models/" + path).json()["id"] == name
+    assert server.chat("hi", model="fake-guard").status == 404
+    assert server.get("/v1/models/three").error["code"] == "model_not_found"
