@@ -1,6 +1,7 @@
 /* The kernel tables of this architecture: best first, ref last (it needs nothing). */
 #include "base/cpu.h"
 #include "kern/rows.h"
+#include "kern/x86/attn_steps.h"
 #include "kern/x86/gemm_rows.h"
 
 const qg_gemm *const *qg_gemm_rows(void)
@@ -15,9 +16,8 @@ const qg_gemm *const *qg_gemm_rows(void)
 const qg_attn *const *qg_attn_rows(void)
 {
     static const qg_attn *const rows[] = {
-        &qg_attn_bf16_ref,
-        &qg_attn_f32_ref,
-        NULL,
+        &qg_attn_bf16_avx512bf16, &qg_attn_bf16_avx512, &qg_attn_bf16_avx2, &qg_attn_bf16_ref,
+        &qg_attn_f32_avx512,      &qg_attn_f32_avx2,    &qg_attn_f32_ref,   NULL,
     };
     return rows;
 }
@@ -25,6 +25,8 @@ const qg_attn *const *qg_attn_rows(void)
 const qg_vec *const *qg_vec_rows(void)
 {
     static const qg_vec *const rows[] = {
+        &qg_vec_avx512,
+        &qg_vec_avx2,
         &qg_vec_ref,
         NULL,
     };
