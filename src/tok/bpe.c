@@ -115,19 +115,21 @@ typedef struct row {
 
 enum { ROW_BYTES = 2 * sizeof(uint64_t) + 4 * sizeof(uint32_t) }; /* for each byte of the piece */
 
+/* Four children each: half the levels of two, and they lie side by side in memory. */
 static void sift_down(uint64_t *heap, size_t n, size_t i)
 {
     uint64_t item = heap[i];
     for (;;) {
-        size_t child = 2 * i + 1;
-        if (child >= n)
+        size_t best = 4 * i + 1;
+        if (best >= n)
             break;
-        if (child + 1 < n && heap[child + 1] < heap[child])
-            child++;
-        if (heap[child] >= item)
+        size_t end = best + 4 < n ? best + 4 : n;
+        for (size_t child = best + 1; child < end; child++)
+            best = heap[child] < heap[best] ? child : best;
+        if (heap[best] >= item)
             break;
-        heap[i] = heap[child];
-        i = child;
+        heap[i] = heap[best];
+        i = best;
     }
     heap[i] = item;
 }
@@ -144,8 +146,8 @@ static uint64_t heap_pop(row *r)
 static void heap_push(row *r, uint64_t item)
 {
     size_t i = r->n_heap++;
-    for (; i > 0 && r->heap[(i - 1) / 2] > item; i = (i - 1) / 2)
-        r->heap[i] = r->heap[(i - 1) / 2];
+    for (; i > 0 && r->heap[(i - 1) / 4] > item; i = (i - 1) / 4)
+        r->heap[i] = r->heap[(i - 1) / 4];
     r->heap[i] = item;
 }
 
@@ -172,7 +174,7 @@ static void row_fill(row *r, const qg_bpe *bpe, const qg_vocab *vocab, qg_slice 
         if (r->rank[i] != NO_RANK)
             r->heap[r->n_heap++] = (uint64_t)r->rank[i] << 32 | i;
     }
-    for (size_t i = r->n_heap / 2; i-- > 0;)
+    for (size_t i = (r->n_heap + 2) / 4; i-- > 0;)
         sift_down(r->heap, r->n_heap, i);
 }
 
