@@ -132,7 +132,7 @@ qg_status qg_get_attr(qg_run *r, const qg_val *obj, qg_slice name, qg_val *out)
         if (method)
             return bind_method(r, obj, method, out);
         if (obj->kind == QG_V_DICT) {
-            QG_TRY(qg_run_spend(r, obj->dict->n / 16));
+            QG_TRY(qg_run_spend(r, obj->dict->n / 16 * (1 + name.n / 256)));
             member = qg_val_member(obj->dict, name);
         }
     }

@@ -40,18 +40,9 @@ static qg_status f_string(qg_run *r, const qg_val *v, const qg_args *a, qg_val *
 
 static qg_status f_trim(qg_run *r, const qg_val *v, const qg_args *a, qg_val *out)
 {
-    qg_val s, chars;
-    const qg_val *set = qg_arg(a, 0, "chars");
+    qg_val s;
     QG_TRY(qg_val_str(r, v, &s));
-    QG_TRY(qg_run_spend(r, s.s.n / 256));
-    if (set && set->kind != QG_V_NONE) {
-        QG_TRY(qg_arg_str(r, a, 0, "chars", &chars));
-        set = &chars;
-    } else {
-        set = NULL;
-    }
-    *out = qg_ustr_strip(&s, set, QG_STRIP_LEFT | QG_STRIP_RIGHT);
-    return QG_OK;
+    return qg_strip_args(r, &s, a, QG_STRIP_LEFT | QG_STRIP_RIGHT, out);
 }
 
 static qg_status f_replace(qg_run *r, const qg_val *v, const qg_args *a, qg_val *out)

@@ -3,35 +3,32 @@
 
 /* ---- strip, case ----------------------------------------------------------------------------- */
 
-static qg_status strip(qg_run *r, const qg_val *s, const qg_args *a, int sides, qg_val *out)
+qg_status qg_strip_args(qg_run *r, const qg_val *s, const qg_args *a, int sides, qg_val *out)
 {
-    qg_val chars;
-    const qg_val *set = qg_arg(a, 0, "/chars");
-    QG_TRY(qg_run_spend(r, s->s.n / 256));
-    if (set && set->kind != QG_V_NONE) {
-        QG_TRY(qg_arg_str(r, a, 0, "/chars", &chars));
-        QG_TRY(qg_run_spend(r, chars.s.n / 16 * (s->s.n / 16 + 1)));
-        set = &chars;
-    } else {
-        set = NULL;
-    }
-    *out = qg_ustr_strip(s, set, sides);
+    const qg_val *chars = qg_arg(a, 0, "chars");
+    if (chars && chars->kind == QG_V_NONE)
+        chars = NULL;
+    if (chars && chars->kind != QG_V_STR)
+        return qg_run_fail(r, QG_ERR_TEMPLATE, "strip needs a string, not '%s'",
+                           qg_val_type(chars));
+    QG_TRY(qg_run_spend(r, s->s.n / 64 * (chars ? chars->s.n / 4 + 1 : 1)));
+    *out = qg_ustr_strip(s, chars, sides);
     return QG_OK;
 }
 
 static qg_status m_strip(qg_run *r, const qg_val *s, const qg_args *a, qg_val *out)
 {
-    return strip(r, s, a, QG_STRIP_LEFT | QG_STRIP_RIGHT, out);
+    return qg_strip_args(r, s, a, QG_STRIP_LEFT | QG_STRIP_RIGHT, out);
 }
 
 static qg_status m_lstrip(qg_run *r, const qg_val *s, const qg_args *a, qg_val *out)
 {
-    return strip(r, s, a, QG_STRIP_LEFT, out);
+    return qg_strip_args(r, s, a, QG_STRIP_LEFT, out);
 }
 
 static qg_status m_rstrip(qg_run *r, const qg_val *s, const qg_args *a, qg_val *out)
 {
-    return strip(r, s, a, QG_STRIP_RIGHT, out);
+    return qg_strip_args(r, s, a, QG_STRIP_RIGHT, out);
 }
 
 static qg_status m_upper(qg_run *r, const qg_val *s, const qg_args *a, qg_val *out)
@@ -104,21 +101,30 @@ static void turn_around(qg_vlist *l)
 }
 
 /* Last place of sep in s[0..end), or SIZE_MAX. */
-static size_t find_last(const qg_val *s, qg_slice sep, size_t end)
+static qg_status find_last(qg_run *r, const qg_val *s, qg_slice sep, size_t end, size_t *hit)
 {
+    *hit = SIZE_MAX;
     if (sep.n > end)
-        return SIZE_MAX;
-    for (size_t i = end - sep.n + 1; i-- > 0;)
-        if (sep.n == 0 || (s->s.p[i] == sep.p[0] && memcmp(s->s.p + i, sep.p, sep.n) == 0))
-            return i;
-    return SIZE_MAX;
+        return QG_OK;
+    for (size_t i = end - sep.n + 1; i-- > 0;) {
+        if (sep.n && s->s.p[i] != sep.p[0])
+            continue;
+        QG_TRY(qg_run_spend(r, 1 + sep.n / 256));
+        if (sep.n == 0 || memcmp(s->s.p + i, sep.p, sep.n) == 0) {
+            *hit = i;
+            break;
+        }
+    }
+    return qg_run_spend(r, (end - (*hit == SIZE_MAX ? 0 : *hit)) / 256);
 }
 
 static qg_status rsplit_at(qg_run *r, const qg_val *s, qg_slice sep, int64_t max, qg_val *out)
 {
     size_t end = s->s.n, hit;
-    for (; max != 0 && (hit = find_last(s, sep, end)) != SIZE_MAX; max--) {
-        QG_TRY(qg_run_spend(r, (end - hit) * sep.n / 256));
+    for (; max != 0; max--) {
+        QG_TRY(find_last(r, s, sep, end, &hit));
+        if (hit == SIZE_MAX)
+            break;
         QG_TRY(push_cut(r, out, s, hit + sep.n, end));
         end = hit;
     }
@@ -198,8 +204,9 @@ static qg_status partition(qg_run *r, const qg_val *s, const qg_args *a, bool ri
     if (sep.s.n == 0)
         return qg_run_fail(r, QG_ERR_TEMPLATE, "empty separator");
     QG_TRY(qg_run_spend(r, s->s.n / 64));
-    size_t hit =
-        right ? find_last(s, qg_v_slice(&sep), s->s.n) : qg_ustr_find(s, qg_v_slice(&sep), 0);
+    size_t hit = right ? 0 : qg_ustr_find(s, qg_v_slice(&sep), 0);
+    if (right)
+        QG_TRY(find_last(r, s, qg_v_slice(&sep), s->s.n, &hit));
     bool found = hit != SIZE_MAX;
     QG_TRY(qg_val_list(r, QG_V_TUPLE, 3, out));
     qg_val parts[3] = {*s, none, none};
@@ -322,9 +329,10 @@ static qg_status find(qg_run *r, const qg_val *s, const qg_args *a, bool last, b
     bool valid;
     QG_TRY(qg_arg_str(r, a, 0, "/sub", &part));
     QG_TRY(window(r, s, a, &within, &before, &valid));
-    QG_TRY(qg_run_spend(r, last ? within.s.n * (part.s.n / 256 + 1) / 64 : within.s.n / 64));
-    size_t hit = last ? find_last(&within, qg_v_slice(&part), within.s.n)
-                      : qg_ustr_find(&within, qg_v_slice(&part), 0);
+    QG_TRY(qg_run_spend(r, within.s.n / 64));
+    size_t hit = last ? 0 : qg_ustr_find(&within, qg_v_slice(&part), 0);
+    if (last)
+        QG_TRY(find_last(r, &within, qg_v_slice(&part), within.s.n, &hit));
     *out = qg_v_int(-1);
     if (valid && hit != SIZE_MAX) {
         qg_val front = qg_ustr_cut(&within, 0, hit);

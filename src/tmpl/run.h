@@ -139,6 +139,8 @@ qg_status qg_loop_pull(qg_run *r, qg_loop *loop, bool *got);
 const qg_val *qg_arg(const qg_args *args, size_t i, const char *name);
 /* Sorts by key; stable, also when reversed.  Errors when two keys have no order. */
 qg_status qg_sort_pairs(qg_run *r, qg_vpair *v, size_t n, bool reverse);
+/* str.strip() with its optional argument chars. */
+qg_status qg_strip_args(qg_run *r, const qg_val *s, const qg_args *a, int sides, qg_val *out);
 /* len(); error for what has none. */
 qg_status qg_val_length(qg_run *r, const qg_val *v, size_t *out);
 /* Typed: fall is used when absent.  Errors name the argument. */

@@ -60,7 +60,7 @@ qg_status qg_val_find(qg_run *r, const qg_val *dict, const qg_val *key, const qg
 {
     *out = NULL;
     if (key->kind == QG_V_STR) {
-        QG_TRY(qg_run_spend(r, dict->dict->n / 16));
+        QG_TRY(qg_run_spend(r, dict->dict->n / 16 * (1 + key->s.n / 256)));
         *out = qg_val_member(dict->dict, qg_v_slice(key));
         return QG_OK;
     }
