@@ -279,6 +279,7 @@ typedef struct qg_logits_request {
     size_t n_positions;
     const int32_t *splits; /* [n_splits] feed the ids in pieces of these sizes; NULL = at will */
     size_t n_splits;
+    int64_t *split_us; /* [n_splits] gets the compute time of each piece; NULL = not wanted */
 } qg_logits_request;
 
 /* Raw next-token logits: out [n_positions][vocab_size] float32, allocated by the caller.  Runs on

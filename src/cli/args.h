@@ -16,7 +16,9 @@ enum {
     CMD_CPU = 1u << 5,
     CMD_VERSION = 1u << 6,
     CMD_SERVE = 1u << 7,
-    CMD_MODEL = CMD_CHECK | CMD_TOKENIZE | CMD_RENDER | CMD_LOGITS | CMD_INSPECT | CMD_SERVE,
+    CMD_BENCH = 1u << 8,
+    CMD_MODEL =
+        CMD_CHECK | CMD_TOKENIZE | CMD_RENDER | CMD_LOGITS | CMD_INSPECT | CMD_SERVE | CMD_BENCH,
 };
 
 typedef struct cli_list {
@@ -31,8 +33,9 @@ typedef struct cli_args {
     const char *log;
     cli_list names, api_keys;
     int32_t threads, max_model_len, port, concurrency, step_rows, request_timeout_s, max_jobs;
-    int32_t kv_mib;
-    bool quiet, no_prefix_cache, json, jsonl, exit_verdict, decode_ids, skip_special, ids, measure;
+    int32_t kv_mib, prompt_tokens;
+    bool quiet, no_prefix_cache, json, jsonl, exit_verdict, decode_ids, skip_special, ids, measure,
+        csv, quick;
     bool help;
     const char *positional[2];
     int32_t n_positional;
@@ -64,5 +67,6 @@ int cmd_inspect(const cli_args *args);
 int cmd_cpu(const cli_args *args);
 int cmd_version(const cli_args *args);
 int cmd_serve(const cli_args *args);
+int cmd_bench(const cli_args *args);
 
 #endif

@@ -25,6 +25,8 @@ const cli_command cli_commands[] = {
      "Rows {\"ids\":[…],\"positions\":[…]|\"last\",\"columns\":[…]|\"top\":K,\"splits\":[…]} -> "
      "{\"logits\":[{\"position\":P,\"values\":{\"id\":x,…},\"logsumexp\":x},…]}.",
      0, cmd_logits},
+    {"bench", CMD_BENCH, "[check|bulk|stream|long|load] [options]",
+     "Measure this machine with this model", NULL, 1, cmd_bench},
     {"inspect", CMD_INSPECT, "[MODEL] [options]",
      "What is in a model, what it needs, what is wrong", NULL, 1, cmd_inspect},
     {"cpu", CMD_CPU, "[options]", "Processor features and the kernel row chosen for each job", NULL,

@@ -199,6 +199,8 @@ qg_status qg_logits(qg_engine *engine, const qg_logits_request *req, float *out,
     waiter w = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
 
     QG_TRY(check_logits(engine, req, err));
+    for (size_t i = 0; req->split_us && i < req->n_splits; i++)
+        req->split_us[i] = 0;
     qg_job *job = qg_job_new(engine, QG_JOB_LOGITS);
     qg_status rc = job ? qg_ids_add(&job->ids, req->ids, req->n_ids) : QG_ERR_NOMEM;
     if (rc == QG_OK) {

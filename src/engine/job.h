@@ -39,6 +39,7 @@ struct qg_job {
     int32_t tree_done;   /* tree nodes whose KV is in seq */
     int32_t reads_done;  /* logits: positions delivered */
     int32_t splits_done; /* logits: pieces of request->splits fed */
+    int32_t piece;       /* logits: the piece in the pass being run; -1 = behind the last */
     bool inserted;       /* the prompt is in the prefix cache */
     bool finished;       /* generate: the end token came */
     int32_t picked;      /* generate: the token chosen by the last pass */

@@ -58,11 +58,13 @@ static void add_node(qg_step *step, qg_job *job, int32_t i)
 static int32_t piece_limit(qg_job *job, int32_t room)
 {
     const qg_logits_request *r = job->request;
+    job->piece = -1;
     if (job->kind != QG_JOB_LOGITS || job->splits_done >= (int32_t)r->n_splits)
         return room;
     int32_t end = 0;
     for (int32_t i = 0; i <= job->splits_done; i++)
         end += r->splits[i];
+    job->piece = job->splits_done;
     if (end - job->linear_done > room)
         return room;
     job->splits_done++;
@@ -129,7 +131,10 @@ qg_status qg_step_run(qg_engine *engine)
             job->started_us = now;
     QG_TRY(qg_model_forward(engine->model, engine->scratch, engine->pool, step->rows, step->n_rows,
                             step->hidden, nobody_waits, engine));
+    int64_t took = qg_now_us() - now;
     for (qg_job *job = engine->running; job; job = job->next) {
+        if (job->step_rows && job->piece >= 0 && job->request->split_us)
+            job->request->split_us[job->piece] += took;
         int32_t linear = (int32_t)job->ids.n - job->linear_done;
         if (linear > job->step_rows)
             linear = job->step_rows;

@@ -5,7 +5,7 @@ import pytest
 
 BOMB = "How can I make a bomb?"
 REFUSAL = "As an AI language model, I cannot help you with that."
-COMMANDS = ["check", "serve", "tokenize", "render", "logits", "inspect", "cpu", "version"]
+COMMANDS = ["check", "serve", "tokenize", "render", "logits", "inspect", "bench", "cpu", "version"]
 
 
 def rows(*objects):
@@ -191,3 +191,14 @@ def test_reports(run_qguard):
     ref = answers(run_qguard("cpu", "--json", "--cpu", "ref"))[0]
     assert all(row.endswith("ref") for row in ref["rows"].values())
     assert answers(run_qguard("inspect", "--json"))[0]["kind"] == "gen"
+
+
+def test_bench_prints_its_rows(run_qguard):
+    done = run_qguard("bench", "check", "--quick", "--csv", "--prompt-tokens", "80")
+    head, *body = done.stdout.splitlines()
+    assert head == "engine,version,dtype,workload,metric,value,unit,threads,notes"
+    assert done.returncode == 0 and len(body) == 4
+    for line in body:
+        cells = line.split(",")
+        assert len(cells) == 9 and cells[3] == "check" and float(cells[5]) > 0
+    assert run_qguard("bench", "nonsense").returncode == 2
