@@ -9,6 +9,7 @@ OUT/cases.json maps each directory's name to what must come of it:
   "refuse"  opening fails: status 1 and a sentence
   "accept"  opening works (an odd directory, but a sound model)
   "either"  the damage may have hit weights only: never a crash, a sentence when it fails
+  "text"    only tokenizer or template are bad: to be refused, but for what needs only the weights
 """
 import argparse
 import json
@@ -268,6 +269,18 @@ def odd_files(m):
     m.put("index-folder", "accept", {"model.safetensors.index.json": lambda p: p.mkdir()})
 
 
+def bad_text(m):
+    texts = {"tokenizer.json": [b"", b"{}", b"[", b"\xff", b'{"model": {"type": "Unigram"}}', lambda p: p.mkdir(), os.mkfifo],
+             "chat_template.jinja": [b"\xff\xfe", b"{% for x in", b"{{ 1", b"{% nothing %}", b"{{ x|no_such_filter }}",
+                                     b"x" * (2 << 20), b"{{" + b"(" * 20000, lambda p: p.mkdir()],
+             "tokenizer_config.json": [b"", b"[]", b'{"chat_template": 3}', b'{"chat_template": [{"name": "tool_use", "template": "x"}]}',
+                                       b'{"chat_template": "{% if %}"}'],
+             "chat_template.json": [b"{", b'{"chat_template": {}}']}
+    for file, contents in texts.items():
+        for i, content in enumerate(contents):
+            m.put(f"text-{file}-{i}", "text", {file: content})
+
+
 def make(out, base_dir=None, seed=1):
     """Returns {name: expectation}; out is made anew."""
     out = pathlib.Path(out)
@@ -278,7 +291,7 @@ def make(out, base_dir=None, seed=1):
         base = {name: (pathlib.Path(base_dir) / name).read_bytes() for name in base}
     m = Maker(out, base, seed)
     m.put("sound", "accept", {})
-    for part in (lying_sizes, config_values, broken_text, damaged_shard, lying_headers, odd_files):
+    for part in (lying_sizes, config_values, broken_text, damaged_shard, lying_headers, odd_files, bad_text):
         part(m)
     (out / "cases.json").write_text(json.dumps(m.cases, indent=1))
     return m.cases
