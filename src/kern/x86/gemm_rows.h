@@ -8,7 +8,7 @@
 extern const qg_gemm qg_gemm_bf16_avx512bf16, qg_gemm_bf16_avx512, qg_gemm_bf16_avx2;
 extern const qg_gemm qg_gemm_f32_avx512, qg_gemm_f32_avx2;
 
-extern const qg_tiles qg_tiles_bf16_avx512bf16; /* x from qg_x_bf16_prep */
+extern const qg_tiles qg_tiles_bf16_avx512bf16;                 /* x from qg_x_bf16_prep */
 extern const qg_tiles qg_tiles_bf16_avx512, qg_tiles_bf16_avx2; /* from qg_x_rounded_prep */
 extern const qg_tiles qg_tiles_f32_avx512, qg_tiles_f32_avx2;
 
