@@ -120,22 +120,31 @@ enum MHD_Result qg_http_send(qg_http_req *req)
     return MHD_YES;
 }
 
+static qg_status add_text(qg_buf *text, const qg_http_req *req)
+{
+    const qg_http_answer *a = &req->answer;
+    QG_TRY(qg_buf_addf(text,
+                       "HTTP/1.1 %d %s\r\nConnection: close\r\nX-Request-Id: %s\r\n"
+                       "Content-Type: %s\r\nContent-Length: %zu\r\n",
+                       a->status, MHD_get_reason_phrase_for((unsigned)a->status), req->id,
+                       a->type ? a->type : "text/plain", a->n));
+    for (size_t i = 0; i < a->n_headers; i++)
+        QG_TRY(qg_buf_addf(text, "%s: %s\r\n", a->headers[i].name, a->headers[i].value));
+    QG_TRY(qg_buf_adds(text, "\r\n"));
+    return a->n ? qg_buf_add(text, a->body, a->n) : QG_OK;
+}
+
 void qg_http_send_now(qg_http_req *req)
 {
-    qg_http_answer *a = &req->answer;
+    enum { MOST = 64 * 1024 };
     qg_buf text;
-    qg_buf_init(&text, 64 * 1024);
+    qg_buf_init(&text, MOST);
     req->answered = false;
     req->sent = true;
-    req->status = a->status;
+    req->status = req->answer.status;
     /* The library has written nothing for this request, so the socket is ours; an answer of this
      * size fits its buffer or is not worth waiting for. */
-    if (qg_buf_addf(&text,
-                    "HTTP/1.1 %d %s\r\nConnection: close\r\nX-Request-Id: %s\r\n"
-                    "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n",
-                    a->status, MHD_get_reason_phrase_for((unsigned)a->status), req->id,
-                    a->type ? a->type : "text/plain", a->n) == QG_OK &&
-        (!a->n || qg_buf_add(&text, a->body, a->n) == QG_OK))
+    if (add_text(&text, req) == QG_OK)
         (void)send(req->conn->fd, text.p, text.n, MSG_NOSIGNAL | MSG_DONTWAIT);
     qg_buf_free(&text);
     (void)shutdown(req->conn->fd, SHUT_WR);

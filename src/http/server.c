@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 enum {
+    IDLE_MS = 1000,         /* longest sleep: the library listens again at its next turn only */
     TICK_MS = 100,          /* how finely deadlines are kept */
     POOL_BYTES = 64 * 1024, /* the library's memory per connection: header block, body pieces */
     GIVE_UP_MS = 1000,      /* to close connections after the drain */
@@ -151,7 +152,7 @@ static int sleep_ms(qg_http *http)
 {
     MHD_UNSIGNED_LONG_LONG ms = TICK_MS;
     if (MHD_get_timeout(http->daemon, &ms) != MHD_YES || ms > TICK_MS)
-        return http->n_conns || http->stops ? TICK_MS : -1;
+        return http->n_conns || http->stops ? TICK_MS : IDLE_MS;
     return (int)ms;
 }
 

@@ -140,7 +140,7 @@ class Server:
     def _read(self):
         for line in self.process.stderr:
             self.lines.append(line.rstrip("\n"))
-            if found := re.search(r"listening on http://\S+?:(\d+)\b", line):
+            if found := re.search(r"listening on http://\S+:(\d+)( |$)", line):
                 self.port = int(found[1])
                 self.ready.set()
         self.ready.set()
