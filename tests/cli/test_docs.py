@@ -1,7 +1,7 @@
 """The pages say what is so: links lead somewhere, examples run, `make help` lists the targets."""
-import ast
 import re
 import subprocess
+import sys
 
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/**/*.md", "demo/*.md"]
 AHEAD = {"demo/README.md", "tests/http", "tests/kerncheck", "tests/clients"}    # about to come
@@ -49,9 +49,21 @@ def test_the_c_example_of_the_readme_compiles(repo, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_python_example_of_the_readme_parses(repo):
+def test_the_python_example_of_the_readme_runs(repo, qguard):
     block, = fenced((repo / "README.md").read_text(), "python")
-    ast.parse(block)
+    name = re.search(r'model="([^"]+)"', block)[1]
+    server = subprocess.Popen([qguard, "serve", "--quiet", "--port", "0",
+                               "--served-model-name", name], stderr=subprocess.PIPE, text=True)
+    try:
+        address = re.search(r"http://\S+", server.stderr.readline())[0]
+        done = subprocess.run([sys.executable, "-c", block.replace("http://127.0.0.1:8000", address)],
+                              capture_output=True, text=True, timeout=60)
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+    assert (done.stdout, done.returncode) == ("Safety: Safe\nCategories: None\nRefusal: Yes\n", 0), \
+        done.stderr
+    assert server.returncode == 0
 
 
 def test_the_demo_prints_what_the_readme_shows(repo, qguard):
