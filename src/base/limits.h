@@ -58,7 +58,7 @@
 #define QG_MAX_TMPL_NAMES   1024          /* different names in one template */
 #define QG_MAX_TMPL_NESTING 100           /* brackets and blocks inside each other */
 #define QG_MAX_TMPL_DEPTH   500           /* evaluation: macros and chains of operators, too */
-#define QG_MAX_TMPL_STEPS   (8u * 1024 * 1024)
+#define QG_MAX_TMPL_STEPS   (4u * 1024 * 1024)
 #define QG_MAX_TMPL_RANGE   100000               /* length of range(), as in the reference */
 #define QG_MAX_TMPL_ARENA   (256u * 1024 * 1024) /* memory of one rendering beside its result */
 
