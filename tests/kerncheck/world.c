@@ -1,0 +1,100 @@
+#include "world.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <string.h>
+
+static float kept(const world *w, float v)
+{
+    return w->attn->kv_format == QG_W_F32 ? v : qg_bf16_to_f32(qg_f32_to_bf16(v));
+}
+
+static float small(rng *r)
+{
+    return (float)(int32_t)rng_next(r) * 0x1p-31f;
+}
+
+void world_open(world *w, const qg_attn *attn, world_shape shape, int32_t n, uint64_t seed)
+{
+    rng r = {seed};
+    const size_t row = (size_t)(shape.kv_heads * shape.head_dim);
+    const size_t elem = attn->kv_format == QG_W_F32 ? sizeof(float) : sizeof(qg_bf16);
+    *w = (world){.attn = attn, .n = n};
+    w->s = (qg_attn_shape){.n_heads = shape.heads,
+                           .n_kv_heads = shape.kv_heads,
+                           .head_dim = shape.head_dim,
+                           .block_len = shape.block_len,
+                           .v_off = (int64_t)row * shape.block_len,
+                           .scale = 1 / sqrtf((float)shape.head_dim)};
+    w->n_blocks = n / shape.block_len + 3;
+    w->block_bytes = 2 * row * (size_t)shape.block_len * elem;
+    w->k = qg_malloc((size_t)n * row * sizeof(float));
+    w->v = qg_malloc((size_t)n * row * sizeof(float));
+    w->mem = qg_calloc((size_t)w->n_blocks, sizeof *w->mem);
+    w->blocks = qg_calloc((size_t)w->n_blocks, sizeof *w->blocks);
+    w->slot = qg_malloc((size_t)n * sizeof *w->slot);
+    if (!w->k || !w->v || !w->mem || !w->blocks || !w->slot)
+        fail_msg("out of memory");
+    for (size_t i = 0; i < (size_t)n * row; i++) {
+        w->k[i] = kept(w, 2 * small(&r));
+        w->v[i] = kept(w, small(&r));
+    }
+    for (int32_t b = 0; b < w->n_blocks; b++)
+        w->mem[b] = guard_alloc(w->block_bytes);
+    /* neighbours in a sequence are not neighbours in memory */
+    for (int32_t b = 0; b < w->n_blocks; b++)
+        w->blocks[b] = w->mem[w->n_blocks - 1 - b];
+    for (int32_t j = 0; j < n; j++)
+        w->slot[j] = j;
+    world_store(w);
+}
+
+void world_close(world *w)
+{
+    for (int32_t b = 0; b < w->n_blocks; b++)
+        guard_free(w->mem[b], w->block_bytes);
+    qg_mfree(w->k);
+    qg_mfree(w->v);
+    qg_mfree(w->mem);
+    qg_mfree(w->blocks);
+    qg_mfree(w->slot);
+}
+
+void world_store(world *w)
+{
+    const int32_t len = w->s.block_len;
+    const size_t row = (size_t)(w->s.n_kv_heads * w->s.head_dim);
+    for (int32_t b = 0; b < w->n_blocks; b++)
+        memset(w->mem[b], 0xff, w->block_bytes); /* NaN in either format */
+    for (int32_t j = 0; j < w->n; j++)
+        w->attn->store(&w->s, (void *)(uintptr_t)w->blocks[w->slot[j] / len], w->slot[j] % len,
+                       w->k + (size_t)j * row, w->v + (size_t)j * row);
+}
+
+void world_shuffle(world *w, int32_t from, rng *r)
+{
+    const int32_t end = w->n_blocks * w->s.block_len, n = end - from;
+    int32_t *all = qg_malloc((size_t)n * sizeof *all);
+    if (!all)
+        fail_msg("out of memory");
+    for (int32_t i = 0; i < n; i++)
+        all[i] = from + i;
+    for (int32_t i = 0; from + i < w->n; i++) {
+        const int32_t pick = i + rng_below(r, n - i), slot = all[pick];
+        all[pick] = all[i];
+        w->slot[from + i] = slot;
+    }
+    qg_mfree(all);
+    world_store(w);
+}
+
+qg_attn_row world_row(const world *w, const float *q, float *out, int32_t n_ctx, int32_t tree_base)
+{
+    return (qg_attn_row){.q = q,
+                         .out = out,
+                         .blocks = w->blocks,
+                         .n_ctx = n_ctx,
+                         .tree_base = tree_base,
+                         .path = tree_base < n_ctx ? w->slot + tree_base : NULL};
+}
