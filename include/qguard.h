@@ -142,6 +142,8 @@ typedef struct qg_model_info {
     bool builtin;          /* the demonstration model */
     uint64_t weight_bytes, kv_bytes;
     int32_t n_threads;
+    bool stream;         /* Qwen3Guard-Stream: heads instead of an output matrix */
+    int32_t n_labels[4]; /* risk, category, query risk, query category; 0 for Gen */
 } qg_model_info;
 
 /* Facts about an open engine; strings live as long as it does. */
@@ -282,8 +284,9 @@ typedef struct qg_logits_request {
     int64_t *split_us; /* [n_splits] gets the compute time of each piece; NULL = not wanted */
 } qg_logits_request;
 
-/* Raw next-token logits: out [n_positions][vocab_size] float32, allocated by the caller.  Runs on
- * the scheduler like any job, and waits. */
+/* Raw logits: out [n_positions][width] float32, allocated by the caller.  Of a Gen model the next
+ * token's, width = vocab_size; of a Stream model its four heads side by side, width = the sum of
+ * qg_model_info.n_labels.  Runs on the scheduler like any job, and waits. */
 QG_API qg_status qg_logits(qg_engine *engine, const qg_logits_request *req, float *out,
                            qg_err *err);
 

@@ -81,6 +81,7 @@
 #define QG_MAX_HEADS        1024
 #define QG_MAX_HEAD_DIM     1024
 #define QG_MAX_Q_WIDTH      (256 * 1024) /* n_heads * head_dim */
+#define QG_MAX_LABELS       32 /* answers of one Stream head; the real ones have up to 9 */
 #define QG_MAX_POSITIONS    (16 * 1024 * 1024)
 
 #endif

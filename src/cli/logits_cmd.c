@@ -100,9 +100,27 @@ static qg_status position_json(const wanted *w, int32_t position, const float *l
     return QG_OK;
 }
 
-static qg_status answer(qg_engine *engine, const wanted *w, int32_t vocab, json_t **out,
+/* A Stream model's four groups at one position. */
+static json_t *heads_json(const qg_model_info *info, int32_t position, const float *heads)
+{
+    static const char *const names[] = {"risk", "category", "query_risk", "query_category"};
+    json_t *o = json_pack("{s:i}", "position", position);
+    for (size_t g = 0; g < QG_COUNT(names); g++) {
+        json_t *list = json_array();
+        for (int32_t i = 0; i < info->n_labels[g]; i++)
+            json_array_append_new(list, number(*heads++));
+        json_object_set_new(o, names[g], list);
+    }
+    return o;
+}
+
+static qg_status answer(qg_engine *engine, const qg_model_info *info, const wanted *w, json_t **out,
                         qg_err *err)
 {
+    const int32_t vocab = info->vocab_size;
+    size_t width = (size_t)vocab;
+    for (int g = 0; info->stream && g < 4; g++)
+        width = (g ? width : 0) + (size_t)info->n_labels[g];
     const qg_logits_request request = {
         .ids = w->ids.p,
         .n_ids = w->ids.n,
@@ -112,20 +130,23 @@ static qg_status answer(qg_engine *engine, const wanted *w, int32_t vocab, json_
         .n_splits = w->splits.n,
     };
     size_t n;
-    float *logits =
-        qg_mul_size(w->positions.n, (size_t)vocab * sizeof *logits, &n) ? qg_malloc(n) : NULL;
+    float *logits = qg_mul_size(w->positions.n, width * sizeof *logits, &n) ? qg_malloc(n) : NULL;
     if (!logits)
         return qg_fail(err, QG_ERR_NOMEM, "no memory for %zu positions of %d logits",
-                       w->positions.n, vocab);
+                       w->positions.n, (int)width);
     qg_status rc = qg_logits(engine, &request, logits, err);
     json_t *list = json_array();
     for (size_t i = 0; i < w->positions.n && rc == QG_OK; i++) {
+        const float *at = logits + i * width;
         json_t *item = NULL;
-        rc = position_json(w, w->positions.p[i], logits + i * (size_t)vocab, vocab, &item, err);
+        if (info->stream)
+            item = heads_json(info, w->positions.p[i], at);
+        else
+            rc = position_json(w, w->positions.p[i], at, vocab, &item, err);
         json_array_append_new(list, item);
     }
     qg_mfree(logits);
-    *out = json_pack("{s:o}", "logits", list);
+    *out = json_pack("{s:o}", info->stream ? "heads" : "logits", list);
     return rc;
 }
 
@@ -140,7 +161,7 @@ static qg_status logits_row(qg_engine *engine, const cli_args *args, qg_slice li
     qg_engine_info(engine, &info);
     qg_status rc = read_wanted(row, info.vocab_size, &w, err);
     if (rc == QG_OK)
-        rc = answer(engine, &w, info.vocab_size, out, err);
+        rc = answer(engine, &info, &w, out, err);
     wanted_free(&w);
     return rc;
 }

@@ -68,6 +68,10 @@ static qg_status check_request(const qg_engine *e, const qg_request *req, qg_err
 {
     QG_TRY(need(e, e ? e->guard : NULL, "tokenizer and template", err));
     QG_TRY(need(e, e->model, "weights", err));
+    if (qg_model_is_stream(e->model))
+        return qg_fail(err, QG_ERR_UNSUPPORTED,
+                       "%s is a Stream model: it judges token by token, not whole messages",
+                       e->name);
     if (!req || req->size != sizeof *req)
         return qg_fail(err, QG_ERR_ARG, "request: size is not set; call qg_request_init first");
     if (!req->messages || !req->n_messages)
@@ -167,6 +171,16 @@ qg_status qg_judge(qg_engine *engine, const qg_request *req, qg_result **out, qg
     return rc;
 }
 
+int64_t qg_logits_width(const qg_engine *e)
+{
+    int64_t width = 0;
+    if (!qg_model_is_stream(e->model))
+        return qg_model_config(e->model)->vocab_size;
+    for (int g = 0; g < QG_N_LABEL_GROUPS; g++)
+        width += qg_model_n_labels(e->model, (qg_label_group)g);
+    return width;
+}
+
 static qg_status check_logits(const qg_engine *e, const qg_logits_request *r, qg_err *err)
 {
     QG_TRY(need(e, e ? e->model : NULL, "weights", err));
@@ -184,7 +198,7 @@ static qg_status check_logits(const qg_engine *e, const qg_logits_request *r, qg
             (i && r->positions[i] <= r->positions[i - 1]))
             return qg_fail(err, QG_ERR_ARG, "positions[%zu]: %d is not rising within 0..%zu", i,
                            r->positions[i], r->n_ids - 1);
-    if (r->n_positions > QG_MAX_LOGITS_BYTES / sizeof(float) / (size_t)vocab)
+    if (r->n_positions > QG_MAX_LOGITS_BYTES / sizeof(float) / (size_t)qg_logits_width(e))
         return qg_fail(err, QG_ERR_TOO_LONG, "%zu positions of %d logits are too many at once",
                        r->n_positions, vocab);
     for (size_t i = 0; i < r->n_splits; i++)

@@ -82,6 +82,9 @@ qg_status qg_step_run(qg_engine *engine);
 /* Delivers the pass's outputs to its jobs (logits), without deciding anything. */
 void qg_step_deliver(qg_engine *engine);
 
+/* Numbers per position that qg_logits gives: the vocabulary's, or a Stream model's heads. */
+int64_t qg_logits_width(const qg_engine *engine);
+
 /* What a job does when all its pending rows have been run. */
 typedef enum qg_next { QG_NEXT_MORE, QG_NEXT_DONE, QG_NEXT_FAILED } qg_next;
 qg_next qg_job_decide(qg_engine *engine, qg_job *job, qg_result **result, qg_status *rc,

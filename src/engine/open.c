@@ -184,7 +184,8 @@ static qg_status open_weights(qg_engine *e, qg_err *err)
     find_eos(e);
     QG_TRY(open_kv(e, err));
     QG_TRY(open_step(e, err));
-    if (e->guard && qg_guard_forced(e->guard, NULL) == QG_OK) {
+    bool verdicts = e->guard && !qg_model_is_stream(e->model);
+    if (verdicts && qg_guard_forced(e->guard, NULL) == QG_OK) {
         const qg_answers *answers = qg_guard_answers(e->guard);
         QG_TRY(qg_head_open(&e->head, e->model, answers->ids, answers->n, err));
     }
@@ -287,6 +288,9 @@ void qg_engine_info(const qg_engine *e, qg_model_info *info)
     info->weight_bytes = qg_model_weight_bytes(e->model);
     info->kv_bytes = e->opt.kv_bytes;
     info->n_threads = e->opt.n_threads;
+    info->stream = qg_model_is_stream(e->model);
+    for (int g = 0; g < QG_N_LABEL_GROUPS; g++)
+        info->n_labels[g] = qg_model_n_labels(e->model, (qg_label_group)g);
 }
 
 void qg_engine_stats(qg_engine *e, qg_stats *stats)

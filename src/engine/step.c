@@ -155,6 +155,16 @@ static int32_t best_id(const float *logits, int32_t n)
     return best;
 }
 
+static void deliver_logits(qg_engine *engine, const qg_want *w, const float *hidden)
+{
+    int64_t width = qg_logits_width(engine);
+    float *out = w->job->logits_out + (int64_t)w->read * width;
+    if (qg_model_is_stream(engine->model))
+        qg_model_heads(engine->model, engine->scratch, engine->pool, hidden, 1, out);
+    else
+        qg_model_logits(engine->model, engine->scratch, engine->pool, hidden, 1, out, width);
+}
+
 void qg_step_deliver(qg_engine *engine)
 {
     qg_step *step = &engine->step;
@@ -175,8 +185,7 @@ void qg_step_deliver(qg_engine *engine)
             w->job->picked = best_id(engine->vocab_logits, qg_tok_n_ids(engine->tok));
             break;
         case QG_JOB_LOGITS:
-            qg_model_logits(engine->model, engine->scratch, engine->pool, h, 1,
-                            w->job->logits_out + (int64_t)w->read * vocab, vocab);
+            deliver_logits(engine, w, h);
             break;
         }
     }

@@ -11,6 +11,7 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #define CONFIG_FILE     "config.json"
 #define GENERATION_FILE "generation_config.json"
@@ -289,11 +290,67 @@ static qg_status check_eos(reader *r, qg_err *err)
     return rc ? qg_fail_prefix(err, rc, CONFIG_FILE) : QG_OK;
 }
 
+/* ---- Qwen3ForGuardModel ---------------------------------------------------------------------- */
+
+static const struct {
+    const char *count, *map;
+} label_keys[QG_N_LABEL_GROUPS] = {
+    [QG_LABELS_RISK] = {"num_risk_level", "response_risk_level_map"},
+    [QG_LABELS_CATEGORY] = {"num_category", "response_category_map"},
+    [QG_LABELS_QUERY_RISK] = {"num_query_risk_level", "query_risk_level_map"},
+    [QG_LABELS_QUERY_CATEGORY] = {"num_query_category", "query_category_map"},
+};
+
+/* A map is {"0": name, "1": name, ...}: exactly the indices 0..n-1. */
+static qg_status read_map(qg_config *c, int g, json_t *map, qg_err *err)
+{
+    const char *key = label_keys[g].map;
+    size_t n = json_object_size(map);
+
+    if (!n || n > QG_MAX_LABELS || (c->n_labels[g] && (size_t)c->n_labels[g] != n))
+        return qg_fail(err, QG_ERR_FORMAT, "\"%s\" has %zu entries, \"%s\" says %d", key, n,
+                       label_keys[g].count, c->n_labels[g]);
+    c->n_labels[g] = (int32_t)n;
+    c->labels[g] = qg_calloc(n, sizeof *c->labels[g]);
+    if (!c->labels[g])
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    for (size_t i = 0; i < n; i++) {
+        char index[24];
+        qg_slice name;
+        snprintf(index, sizeof index, "%zu", i);
+        qg_status rc = qg_json_get_str(map, index, &name, err);
+        if (rc)
+            return qg_fail_prefix(err, rc, "\"%s\"", key);
+        if (!(c->labels[g][i] = qg_memdup0(name.p, name.n)))
+            return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    }
+    return QG_OK;
+}
+
+static qg_status check_guard(reader *r, qg_err *err)
+{
+    int64_t n = 0;
+    if (!r->c->architecture || strcmp(r->c->architecture, "Qwen3ForGuardModel") != 0)
+        return QG_OK;
+    QG_TRY(qg_json_opt_int(r->conf, "guard_inner_size", 1, QG_MAX_HIDDEN, &n, err));
+    r->c->guard_inner = (int32_t)n;
+    for (int g = 0; g < QG_N_LABEL_GROUPS; g++) {
+        json_t *map = NULL;
+        n = 0;
+        QG_TRY(qg_json_opt_int(r->conf, label_keys[g].count, 1, QG_MAX_LABELS, &n, err));
+        r->c->n_labels[g] = (int32_t)n;
+        QG_TRY(qg_json_opt_object(r->conf, label_keys[g].map, &map, err));
+        if (map && !r->c->labels[g])
+            QG_TRY(read_map(r->c, g, map, err));
+    }
+    return QG_OK;
+}
+
 static qg_status read_all(reader *r)
 {
     static qg_status (*const checks[])(reader *, qg_err *) = {
-        check_architecture, check_heads,       check_eps,  check_rope,
-        check_switches,     check_layer_types, check_tied, check_dtype,
+        check_architecture, check_heads, check_eps,   check_rope,  check_switches,
+        check_layer_types,  check_tied,  check_dtype, check_guard,
     };
     qg_err e;
     qg_status rc;
@@ -342,6 +399,11 @@ qg_status qg_config_read(qg_config *out, qg_slice config, qg_slice generation, q
 
 void qg_config_free(qg_config *config)
 {
+    for (int g = 0; g < QG_N_LABEL_GROUPS; g++) {
+        for (int32_t i = 0; config->labels[g] && i < config->n_labels[g]; i++)
+            qg_mfree(config->labels[g][i]);
+        qg_mfree(config->labels[g]);
+    }
     qg_mfree(config->architecture);
     *config = (qg_config){0};
 }

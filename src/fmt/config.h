@@ -7,6 +7,15 @@
 
 #include <stdint.h>
 
+/* The four groups of a Stream model's answers. */
+typedef enum qg_label_group {
+    QG_LABELS_RISK,
+    QG_LABELS_CATEGORY,
+    QG_LABELS_QUERY_RISK,
+    QG_LABELS_QUERY_CATEGORY,
+    QG_N_LABEL_GROUPS
+} qg_label_group;
+
 typedef struct qg_config {
     char *architecture; /* "Qwen3ForCausalLM", "Qwen3ForGuardModel" */
     int32_t vocab_size, hidden, intermediate, n_layers;
@@ -18,6 +27,10 @@ typedef struct qg_config {
     qg_dtype dtype;    /* torch_dtype or dtype: what the file says it holds; AUTO if silent */
     int32_t eos[8];    /* generation_config.json, else config.json; end-of-answer ids */
     int32_t n_eos;
+    /* Qwen3ForGuardModel only; 0 / NULL where the file is silent (the shapes decide then) */
+    int32_t guard_inner;
+    int32_t n_labels[QG_N_LABEL_GROUPS];
+    char **labels[QG_N_LABEL_GROUPS]; /* [n_labels] names by index, as the file spells them */
 } qg_config;
 
 /* Reads both files; generation.p == NULL means there is none.  Sentences begin with the file and

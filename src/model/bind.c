@@ -9,7 +9,23 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef enum dim { NONE, HIDDEN, INTER, VOCAB, Q_WIDTH, KV_WIDTH, HEAD, N_DIMS } dim;
+/* The last six are a Stream model's own; the first tensor that has one settles it (see settle_dim).
+ */
+typedef enum dim {
+    NONE,
+    HIDDEN,
+    INTER,
+    VOCAB,
+    Q_WIDTH,
+    KV_WIDTH,
+    HEAD,
+    INNER,
+    RISK,
+    CATEGORY,
+    QUERY_RISK,
+    QUERY_CATEGORY,
+    N_DIMS
+} dim;
 
 typedef struct slot {
     const char *name; /* behind "model.layers.N." for a layer's tensors */
@@ -34,10 +50,24 @@ static const slot layer_slots[] = {
     {"mlp.down_proj.weight", IN_LAYER(down), HIDDEN, INTER},
 };
 
-static const slot model_slots[] = {
+static const slot gen_slots[] = {
     {"model.embed_tokens.weight", IN_MODEL(embed), VOCAB, HIDDEN},
     {"model.norm.weight", IN_MODEL(norm), HIDDEN, NONE},
     {"lm_head.weight", IN_MODEL(lm_head), VOCAB, HIDDEN},
+};
+
+static const slot stream_slots[] = {
+    {"model.embed_tokens.weight", IN_MODEL(embed), VOCAB, HIDDEN},
+    {"model.norm.weight", IN_MODEL(norm), HIDDEN, NONE},
+    {"risk_level_category_pre.weight", IN_MODEL(pre[0]), INNER, HIDDEN},
+    {"risk_level_category_layernorm.weight", IN_MODEL(pre_norm[0]), INNER, NONE},
+    {"risk_level_head.weight", IN_MODEL(heads[QG_LABELS_RISK]), RISK, INNER},
+    {"category_head.weight", IN_MODEL(heads[QG_LABELS_CATEGORY]), CATEGORY, INNER},
+    {"query_risk_level_category_pre.weight", IN_MODEL(pre[1]), INNER, HIDDEN},
+    {"query_risk_level_category_layernorm.weight", IN_MODEL(pre_norm[1]), INNER, NONE},
+    {"query_risk_level_head.weight", IN_MODEL(heads[QG_LABELS_QUERY_RISK]), QUERY_RISK, INNER},
+    {"query_category_head.weight", IN_MODEL(heads[QG_LABELS_QUERY_CATEGORY]), QUERY_CATEGORY,
+     INNER},
 };
 
 /* Buffers that old exporters write beside the weights and that we compute ourselves. */
@@ -45,16 +75,14 @@ static const char *const harmless_suffixes[] = {".rotary_emb.inv_freq"};
 
 /* ---- architecture ---------------------------------------------------------------------------- */
 
-static qg_status check_architecture(const char *name, qg_err *err)
+static qg_status check_architecture(qg_bound *b, const char *name, qg_err *err)
 {
-    if (name && strcmp(name, "Qwen3ForCausalLM") == 0)
+    b->stream = name && strcmp(name, "Qwen3ForGuardModel") == 0;
+    if (b->stream || (name && strcmp(name, "Qwen3ForCausalLM") == 0))
         return QG_OK;
-    if (name && strcmp(name, "Qwen3ForGuardModel") == 0)
-        return qg_fail(err, QG_ERR_UNSUPPORTED,
-                       "config.json: Qwen3ForGuardModel (Qwen3Guard-Stream) is not supported by "
-                       "this version");
     return qg_fail(err, QG_ERR_UNSUPPORTED,
-                   "config.json: architecture %s is not supported, only Qwen3ForCausalLM",
+                   "config.json: architecture %s is not supported, only Qwen3ForCausalLM and "
+                   "Qwen3ForGuardModel",
                    name ? name : "(none)");
 }
 
@@ -69,7 +97,7 @@ static void shape_text(char *out, size_t n, const int64_t *dims, int32_t n_dims)
         snprintf(out + at, n - at, "]");
 }
 
-static int32_t slot_shape(const slot *s, const qg_config *c, int64_t *shape)
+static int32_t slot_shape(const slot *s, const qg_bound *b, const qg_config *c, int64_t *shape)
 {
     const int64_t size[N_DIMS] = {
         [NONE] = 1,
@@ -79,16 +107,33 @@ static int32_t slot_shape(const slot *s, const qg_config *c, int64_t *shape)
         [Q_WIDTH] = (int64_t)c->n_heads * c->head_dim,
         [KV_WIDTH] = (int64_t)c->n_kv_heads * c->head_dim,
         [HEAD] = c->head_dim,
+        [INNER] = b->inner,
+        [RISK] = b->n_labels[QG_LABELS_RISK],
+        [CATEGORY] = b->n_labels[QG_LABELS_CATEGORY],
+        [QUERY_RISK] = b->n_labels[QG_LABELS_QUERY_RISK],
+        [QUERY_CATEGORY] = b->n_labels[QG_LABELS_QUERY_CATEGORY],
     };
     shape[0] = size[s->rows];
     shape[1] = size[s->cols];
     return s->cols == NONE ? 1 : 2;
 }
 
-static qg_status check_tensor(const qg_tensor *t, const slot *s, const qg_config *c, qg_err *err)
+/* A size that config.json is silent about is what the first tensor with it says; every other tensor
+ * is then held to it. */
+static void settle_dim(qg_bound *b, dim d, int64_t found, int32_t limit)
+{
+    int32_t *size = d == INNER ? &b->inner : d > INNER ? &b->n_labels[d - RISK] : NULL;
+    if (size && !*size && found >= 1 && found <= limit)
+        *size = (int32_t)found;
+}
+
+static qg_status check_tensor(qg_bound *b, const qg_tensor *t, const slot *s, const qg_config *c,
+                              qg_err *err)
 {
     int64_t want[2];
-    int32_t n_dims = slot_shape(s, c, want);
+    settle_dim(b, s->rows, t->dim[0], s->rows == INNER ? QG_MAX_HIDDEN : QG_MAX_LABELS);
+    settle_dim(b, s->cols, t->dim[1], QG_MAX_HIDDEN);
+    int32_t n_dims = slot_shape(s, b, c, want);
     if (t->dtype != QG_DTYPE_F32 && t->dtype != QG_DTYPE_BF16 && t->dtype != QG_DTYPE_F16)
         return qg_fail(err, QG_ERR_UNSUPPORTED,
                        "%s: %s: element type is not supported, only F32, BF16 and F16", t->file,
@@ -147,6 +192,12 @@ static bool harmless(const char *name)
     return false;
 }
 
+static const slot *model_slots(const qg_bound *b, size_t *n)
+{
+    *n = b->stream ? QG_COUNT(stream_slots) : QG_COUNT(gen_slots);
+    return b->stream ? stream_slots : gen_slots;
+}
+
 static const qg_tensor **field(void *base, const slot *s)
 {
     return (const qg_tensor **)(void *)((uint8_t *)base + s->at);
@@ -156,10 +207,12 @@ static qg_status take_tensor(qg_bound *b, const qg_tensor *t, const qg_config *c
 {
     const char *rest = t->name;
     int32_t layer = split_layer(t->name, &rest);
-    const slot *s = layer < 0 ? find_slot(model_slots, QG_COUNT(model_slots), rest)
+    size_t n_slots;
+    const slot *slots = model_slots(b, &n_slots);
+    const slot *s = layer < 0 ? find_slot(slots, n_slots, rest)
                               : find_slot(layer_slots, QG_COUNT(layer_slots), rest);
     if (s && layer < c->n_layers) {
-        QG_TRY(check_tensor(t, s, c, err));
+        QG_TRY(check_tensor(b, t, s, c, err));
         *field(layer < 0 ? (void *)b : (void *)&b->layers[layer], s) = t;
         return QG_OK;
     }
@@ -172,11 +225,12 @@ static qg_status take_tensor(qg_bound *b, const qg_tensor *t, const qg_config *c
                    t->name, shape, c->architecture, c->n_layers);
 }
 
-static qg_status missing(const qg_modeldir *dir, const char *prefix, const slot *s, qg_err *err)
+static qg_status missing(const qg_bound *b, const qg_modeldir *dir, const char *prefix,
+                         const slot *s, qg_err *err)
 {
     int64_t want[2];
     char expected[96];
-    int32_t n_dims = slot_shape(s, qg_modeldir_config(dir), want);
+    int32_t n_dims = slot_shape(s, b, qg_modeldir_config(dir), want);
     shape_text(expected, sizeof expected, want, n_dims);
     return qg_fail(err, QG_ERR_FORMAT, "%s: %s%s: no file holds this tensor, expected shape %s",
                    qg_modeldir_name(dir), prefix, s->name, expected);
@@ -185,18 +239,20 @@ static qg_status missing(const qg_modeldir *dir, const char *prefix, const slot 
 static qg_status check_complete(qg_bound *b, const qg_modeldir *dir, qg_err *err)
 {
     const qg_config *c = qg_modeldir_config(dir);
-    for (size_t i = 0; i < QG_COUNT(model_slots); i++) {
-        const slot *s = &model_slots[i];
+    size_t n_slots;
+    const slot *slots = model_slots(b, &n_slots);
+    for (size_t i = 0; i < n_slots; i++) {
+        const slot *s = &slots[i];
         bool needed = s->at != IN_MODEL(lm_head) || !c->tied;
         if (needed && !*field(b, s))
-            return missing(dir, "", s, err);
+            return missing(b, dir, "", s, err);
     }
     for (int32_t n = 0; n < c->n_layers; n++)
         for (size_t i = 0; i < QG_COUNT(layer_slots); i++) {
             char prefix[32];
             snprintf(prefix, sizeof prefix, "model.layers.%d.", n);
             if (!*field(&b->layers[n], &layer_slots[i]))
-                return missing(dir, prefix, &layer_slots[i], err);
+                return missing(b, dir, prefix, &layer_slots[i], err);
         }
     return QG_OK;
 }
@@ -206,7 +262,7 @@ static qg_status check_complete(qg_bound *b, const qg_modeldir *dir, qg_err *err
 static void settle_lm_head(qg_bound *b, const qg_modeldir *dir)
 {
     const qg_tensor *e = b->embed, *h = b->lm_head;
-    if (!qg_modeldir_config(dir)->tied || !h)
+    if (b->stream || !qg_modeldir_config(dir)->tied || !h)
         return;
     if (h->dtype == e->dtype && h->bytes == e->bytes && memcmp(h->data, e->data, h->bytes) == 0)
         b->lm_head = NULL;
@@ -220,7 +276,9 @@ qg_status qg_bind(qg_bound *out, const qg_modeldir *dir, qg_err *err)
 {
     const qg_config *c = qg_modeldir_config(dir);
     *out = (qg_bound){0};
-    QG_TRY(check_architecture(c->architecture, err));
+    QG_TRY(check_architecture(out, c->architecture, err));
+    out->inner = c->guard_inner;
+    memcpy(out->n_labels, c->n_labels, sizeof out->n_labels);
     out->layers = qg_calloc((size_t)c->n_layers, sizeof *out->layers);
     if (!out->layers)
         return qg_fail(err, QG_ERR_NOMEM, "out of memory for the tensor list");

@@ -69,6 +69,7 @@ void qg_model_close(qg_model *model)
 {
     if (!model)
         return;
+    qg_heads_free(model->heads);
     qg_big_free(model->mem, model->mem_bytes);
     qg_mfree(model->layers);
     qg_mfree(model);

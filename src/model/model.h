@@ -68,6 +68,16 @@ qg_status qg_model_forward(const qg_model *model, qg_scratch *scratch, qg_pool *
 void qg_model_logits(const qg_model *model, qg_scratch *scratch, qg_pool *pool, const float *hidden,
                      int32_t n, float *logits, int64_t ldl);
 
+/* A Stream model (Qwen3ForGuardModel) has heads instead of an output matrix: logits of four groups
+ * per token.  qg_model_logits and qg_head_open are for Gen models, qg_model_heads for Stream
+ * models. */
+bool qg_model_is_stream(const qg_model *model);
+/* Answers of a group; 0 for a Gen model. */
+int32_t qg_model_n_labels(const qg_model *model, qg_label_group group);
+/* out [n][sum of the four groups]: risk, category, query risk, query category of n hidden rows. */
+void qg_model_heads(const qg_model *model, qg_scratch *scratch, qg_pool *pool, const float *hidden,
+                    int32_t n, float *out);
+
 /* A few rows of the output matrix, packed apart: logits of the ids that can be answered.  Bits
  * equal those of qg_model_logits. */
 typedef struct qg_head qg_head;

@@ -17,6 +17,12 @@ typedef struct qg_bound {
     const qg_tensor *lm_head; /* NULL: the output matrix is the embedding */
     qg_bound_layer *layers;   /* [n_layers] */
     bool lm_head_differs;     /* tied, yet lm_head.weight holds something else */
+
+    /* Qwen3ForGuardModel: no output matrix, but heads for replies [0] and for prompts [1] */
+    bool stream;
+    int32_t inner, n_labels[QG_N_LABEL_GROUPS];
+    const qg_tensor *pre[2], *pre_norm[2];
+    const qg_tensor *heads[QG_N_LABEL_GROUPS];
 } qg_bound;
 
 /* Finds and checks every tensor.  The configuration's numbers were range-checked by fmt (limits.h:
@@ -39,6 +45,8 @@ typedef struct qg_layer {
     qg_matrix gate_up; /* rows of gate, then up */
 } qg_layer;
 
+typedef struct qg_stream_heads qg_stream_heads;
+
 struct qg_model {
     const qg_modeldir *dir;
     const qg_config *cfg;
@@ -55,7 +63,14 @@ struct qg_model {
     uint8_t *mem;    /* all packed matrices and norm vectors */
     size_t mem_bytes;
     bool lm_head_differs;
+    qg_stream_heads *heads; /* NULL: a Gen model */
 };
+
+/* The heads of a Stream model: model->heads from bound; on failure what was made stays for
+ * qg_heads_free. */
+qg_status qg_heads_pack(qg_model *model, const qg_bound *bound, qg_err *err);
+void qg_heads_free(qg_stream_heads *heads);
+int32_t qg_heads_inner(const qg_stream_heads *heads); /* 0 for NULL */
 
 /* Fills the matrices and vectors of model (gemm and cfg are set) from bound. */
 qg_status qg_pack(qg_model *model, const qg_bound *bound, qg_pool *pool, qg_err *err);

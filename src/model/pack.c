@@ -171,7 +171,8 @@ static void lay_out(qg_model *m, qg_carve *c)
     int64_t hidden = cfg->hidden, inter = cfg->intermediate;
     int64_t q = (int64_t)cfg->n_heads * cfg->head_dim,
             kv = (int64_t)cfg->n_kv_heads * cfg->head_dim;
-    place(m, c, &m->out, cfg->vocab_size, hidden);
+    if (!m->heads)
+        place(m, c, &m->out, cfg->vocab_size, hidden);
     m->norm = place_vector(c, cfg->hidden);
     m->inv_freq = place_vector(c, cfg->head_dim / 2);
     for (int32_t i = 0; i < cfg->n_layers; i++) {
@@ -206,9 +207,22 @@ static qg_status pack_layer(qg_model *m, qg_layer *l, const qg_bound_layer *b, q
     return QG_OK;
 }
 
+/* The output matrix comes first: it is by far the largest in the file, so that its pages are gone
+ * before the rest of the memory is touched.  A Stream model has none; its embedding is read from
+ * the file. */
+static qg_status pack_output(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err)
+{
+    const qg_tensor *out = bound->lm_head ? bound->lm_head : bound->embed;
+    m->embed = bound->lm_head || bound->stream ? bound->embed : NULL;
+    m->lm_head_differs = bound->lm_head_differs;
+    return bound->stream ? QG_OK : pack_matrix(m, &m->out, &out, 1, pool, err);
+}
+
 qg_status qg_pack(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err)
 {
     qg_carve c = {0};
+    if (bound->stream)
+        QG_TRY(qg_heads_pack(m, bound, err));
     lay_out(m, &c);
     if (c.overflow || !(m->mem = qg_big_alloc(c.at)))
         return qg_fail(err, QG_ERR_NOMEM, "out of memory for %zu MiB of weights", c.at >> 20);
@@ -216,12 +230,7 @@ qg_status qg_pack(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err
     c = (qg_carve){.base = m->mem};
     lay_out(m, &c);
 
-    /* the output matrix first: it is by far the largest in the file, so that its pages are gone
-     * before the rest of the memory is touched */
-    const qg_tensor *out = bound->lm_head ? bound->lm_head : bound->embed;
-    QG_TRY(pack_matrix(m, &m->out, &out, 1, pool, err));
-    m->embed = bound->lm_head ? bound->embed : NULL;
-    m->lm_head_differs = bound->lm_head_differs;
+    QG_TRY(pack_output(m, bound, pool, err));
     copy_vector(m->norm, bound->norm);
     qg_rope_freqs(m->inv_freq, m->cfg->head_dim, m->cfg->rope_theta);
     for (int32_t i = 0; i < m->cfg->n_layers; i++)

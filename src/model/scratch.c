@@ -12,7 +12,8 @@ static int64_t larger(int64_t a, int64_t b)
 static size_t widest_xp(const qg_model *m)
 {
     const qg_config *c = m->cfg;
-    const int64_t widths[] = {c->hidden, (int64_t)c->n_heads * c->head_dim, c->intermediate};
+    const int64_t widths[] = {c->hidden, (int64_t)c->n_heads * c->head_dim, c->intermediate,
+                              qg_heads_inner(m->heads)};
     size_t most = 0;
     for (size_t i = 0; i < QG_COUNT(widths); i++)
         if (m->gemm->x_bytes(widths[i]) > most)
@@ -56,6 +57,7 @@ qg_status qg_scratch_open(qg_scratch **out, const qg_model *model, int32_t max_r
     s->max_ctx = max_ctx;
     s->parts = n_threads;
     s->ldy = larger(larger(2 * (int64_t)cfg->intermediate, cfg->hidden), model->layers[0].qkv.n);
+    s->ldy = larger(s->ldy, 2 * (int64_t)qg_heads_inner(model->heads));
     s->attn_bytes = (model->attn->scratch_bytes(&model->attn_shape, max_ctx) + 63) / 64 * 64;
     s->seq_blocks = (int32_t)(((int64_t)max_ctx + QG_MAX_TREE_SLOTS) / QG_KV_BLOCK + 1);
 

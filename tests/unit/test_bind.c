@@ -61,7 +61,7 @@ static void wrong_files_are_refused_by_name(void **state)
         {&extra, QG_ERR_FORMAT, {"model.safetensors: model.layers.0.self_attn.q_proj.bias", "[4]"}},
         {&far, QG_ERR_FORMAT, {"model.layers.3.input_layernorm.weight", "3 layers"}},
         {&zero, QG_ERR_FORMAT, {"model.layers.01.input_layernorm.weight"}},
-        {&stream, QG_ERR_UNSUPPORTED, {"Qwen3ForGuardModel"}},
+        {&stream, QG_ERR_FORMAT, {"risk_level_category_pre.weight"}},
         {&other, QG_ERR_UNSUPPORTED, {"LlamaForCausalLM"}},
         {&ints, QG_ERR_UNSUPPORTED, {"model.layers.0.mlp.up_proj.weight"}},
     };
