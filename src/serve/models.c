@@ -1,8 +1,19 @@
 /* GET /v1/models, GET /v1/models/{id}: one card per served name. */
+#define _GNU_SOURCE
+
 #include "serve/serve_priv.h"
 
 #include <stdio.h>
 
+static qg_slice last_part(qg_slice name)
+{
+    const char *slash = memrchr(name.p, '/', name.n);
+    size_t skip = slash ? (size_t)(slash - name.p) + 1 : 0;
+    return qg_slice_of(name.p + skip, name.n - skip);
+}
+
+/* Clients name a model as its hub does ("Qwen/X") where the server may have been given a folder:
+ * unless names were chosen, the last part decides. */
 bool qg_serve_knows(const qg_server *srv, qg_slice name)
 {
     if (name.n == 0)
@@ -10,7 +21,7 @@ bool qg_serve_knows(const qg_server *srv, qg_slice name)
     for (size_t i = 0; i < srv->n_names; i++)
         if (qg_slice_is(name, srv->names[i]))
             return true;
-    return false;
+    return srv->opt->n_names == 0 && qg_slice_is(last_part(name), srv->info.name);
 }
 
 void qg_serve_fail_model(qg_http_req *req, qg_slice name)
@@ -60,5 +71,8 @@ void qg_serve_model(qg_server *srv, qg_http_req *req)
             qg_serve_json(req, card(srv, srv->names[i]));
             return;
         }
-    qg_serve_fail_model(req, name);
+    if (qg_serve_knows(srv, name))
+        qg_serve_json(req, card(srv, srv->names[0]));
+    else
+        qg_serve_fail_model(req, name);
 }

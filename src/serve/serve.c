@@ -126,16 +126,24 @@ static qg_status listen_and_run(qg_server *srv, qg_err *err)
     return qg_http_run(srv->http, err);
 }
 
+/* Without a name of its own the model is called as it was typed ("Qwen/X"), but for paths. */
+static void name_model(qg_server *srv)
+{
+    const char *typed = srv->opt->engine.model;
+    if (srv->n_names)
+        return;
+    srv->name = typed && *typed && !strchr("/.~", *typed) ? typed : srv->info.name;
+    srv->names = &srv->name;
+    srv->n_names = 1;
+}
+
 static qg_status serve(qg_server *srv, qg_err *err)
 {
     qg_status rc = qg_engine_open(&srv->engine, &srv->opt->engine, err);
     if (rc != QG_OK)
         return rc;
     qg_engine_info(srv->engine, &srv->info);
-    if (!srv->n_names) {
-        srv->names = &srv->info.name;
-        srv->n_names = 1;
-    }
+    name_model(srv);
     srv->created = qg_serve_now();
     rc = listen_and_run(srv, err);
     qg_engine_close(srv->engine); /* its callbacks still post to the HTTP server */

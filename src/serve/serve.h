@@ -16,7 +16,8 @@ typedef struct qg_serve_options {
     uint16_t port;       /* default 8000; 0 = any free one, told in the first line of the log */
     qg_http_limits http; /* defaults of base/limits.h */
     const char *const *names; /* [n_names] served model names, the first one is answered; none:
-                                 the model's own name */
+                                  the model as given, or its folder's name; then a request may name
+                                  it with any "owner/" before it */
     size_t n_names;
     const char *const *api_keys; /* [n_api_keys] none: no key is asked for.  The caller reads
                                     QGUARD_API_KEY */

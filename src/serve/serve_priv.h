@@ -13,6 +13,7 @@ typedef struct qg_server {
     const qg_serve_options *opt;
     qg_engine *engine;
     qg_model_info info;
+    const char *name;         /* when none was chosen */
     const char *const *names; /* [n_names], the first one is answered */
     size_t n_names;
     qg_keys keys;
