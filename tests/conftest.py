@@ -1,4 +1,5 @@
 """What every Python test may ask for: the command, a way to run it, the folder of goldens."""
+import http.client  # noqa: F401  before pytest makes a module of tests/http, which has the same name
 import os
 import pathlib
 import subprocess
