@@ -8,30 +8,26 @@ ifneq ($(wildcard $(SHARED)/goldens),)
 export QGUARD_SHARED ?= $(SHARED)
 endif
 
-# $(call build,FOLDER,MESON OPTIONS,TARGETS): configure once, then build; ninja notices later changes
+# $(call build,FOLDER,MESON OPTIONS): configure once, then build; ninja itself notices later changes
 define build
 @mkdir -p $(1)
 @[ -f $(1)/build.ninja ] || meson setup $(2) $(1) > $(1)/setup.log 2>&1 || { cat $(1)/setup.log; exit 1; }
-@ninja -C $(1) -j$(J) $(3)
+@ninja -C $(1) -j$(J)
 endef
 SANITIZED = -Dbuildtype=debugoptimized -Db_lundef=false -Dfaults=true
 
 comma := ,
 
-.PHONY: all everything setup-check build-asan demo check check-clients bench asan tsan fuzz lint install clean help
+.PHONY: all setup-check build-asan demo check check-clients bench asan tsan fuzz lint install clean help
 
 all: ## build build/qguard (sets up first: installs Debian packages that are missing)
-	@tools/setup build
-	$(call build,$(B),,qguard)
-
-everything:
 	@tools/setup build
 	$(call build,$(B))
 
 demo: all ## judge the official examples with the built-in model
 	@tools/demo $(B)/qguard
 
-setup-check: everything
+setup-check: all
 	@tools/setup check lint
 	@tools/venv $(B)/venv
 
@@ -41,7 +37,7 @@ check: setup-check build-asan ## run all tests; ends with `N passed, N failed`
 check-clients: setup-check ## the heavier tests with real clients
 	@$(PY) tools/check --pytest --heavy
 
-bench: everything ## measure; see docs/MEASURING.md
+bench: all ## measure; see docs/MEASURING.md
 	@meson test -C $(B) --no-rebuild --benchmark --verbose
 
 build-asan:
@@ -65,11 +61,11 @@ fuzz: ## fuzz one door: make fuzz T=safetensors SEC=60
 	$(B)/fuzz/tests/fuzz/fuzz_$(T) -max_total_time=$(SEC) -timeout=10 -rss_limit_mb=2048 \
 	    -artifact_prefix=$(B)/fuzz/found/$(T)- $(B)/fuzz/found/$(T) tests/fuzz/corpus/$(T)
 
-lint: everything ## the rules of the house (tools/lint)
+lint: all ## the rules of the house (tools/lint)
 	@tools/setup lint
 	@python3 tools/lint --build $(B)
 
-install: everything ## install command, library and header: make install PREFIX=/usr/local
+install: all ## install command, library and header: make install PREFIX=/usr/local
 	@meson configure $(B) -Dprefix=$(abspath $(PREFIX))
 	@meson install -C $(B)
 

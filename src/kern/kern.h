@@ -123,4 +123,8 @@ const qg_gemm *const *qg_gemm_rows(void);
 const qg_attn *const *qg_attn_rows(void);
 const qg_vec *const *qg_vec_rows(void);
 
+/* Rows on instructions done in software, NULL-terminated: slow, in no table above, never picked.
+ * For kerncheck on machines without these instructions. */
+const qg_gemm *const *qg_gemm_emulated_rows(void);
+
 #endif

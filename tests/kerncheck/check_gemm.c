@@ -13,10 +13,11 @@
 static const struct {
     int64_t m, n, k;
 } shapes[] = {
-    {1, 1, 1},     {1, 3, 5},       {1, 1024, 1024}, {2, 31, 33},   {3, 32, 2},    {4, 1000, 40},
-    {5, 97, 1},    {6, 64, 64},     {7, 160, 1023},  {8, 129, 96},  {9, 2048, 64}, {10, 66, 31},
-    {11, 33, 257}, {12, 65, 128},   {13, 65, 12288}, {24, 32, 32},  {25, 34, 100}, {32, 96, 1024},
-    {37, 7, 513},  {129, 130, 127}, {171, 64, 320},  {256, 64, 96}, {300, 40, 70}, {2, 128, 12288},
+    {1, 1, 1},       {1, 3, 5},      {1, 1024, 1024}, {2, 31, 33},   {3, 32, 2},      {4, 1000, 40},
+    {5, 97, 1},      {6, 64, 64},    {7, 160, 1023},  {8, 129, 96},  {9, 2048, 64},   {10, 66, 31},
+    {11, 33, 257},   {12, 65, 128},  {13, 65, 12288}, {15, 33, 64},  {16, 65, 31},    {17, 64, 100},
+    {31, 96, 33},    {33, 65, 65},   {24, 32, 32},    {25, 34, 100}, {32, 96, 1024},  {37, 7, 513},
+    {129, 130, 127}, {171, 64, 320}, {256, 64, 96},   {300, 40, 70}, {2, 128, 12288},
 };
 
 /* One product with all its memory.  Rows of x are ldx apart, rows of y ldy; the gaps hold canaries
@@ -273,26 +274,38 @@ static void nan_and_inf_propagate(void **state)
     }
 }
 
+static const struct {
+    const char *what;
+    CMUnitTestFunction fn;
+} each[] = {
+    {"values within bound", values_within_bound},
+    {"bits do not depend on split", bits_do_not_depend_on_split},
+    {"NaN and Inf propagate", nan_and_inf_propagate},
+};
+
+enum { MAX_TESTS = 40 * QG_COUNT(each) };
+
+typedef struct tests {
+    struct CMUnitTest list[MAX_TESTS];
+    char names[MAX_TESTS][100];
+    size_t n;
+} tests;
+
+static void add_rows(tests *t, const qg_gemm *const *g)
+{
+    for (; *g && t->n < MAX_TESTS; g++)
+        for (size_t i = 0; i < QG_COUNT(each); i++, t->n++) {
+            snprintf(t->names[t->n], sizeof t->names[0], "%s: %s", (*g)->name, each[i].what);
+            t->list[t->n] = (struct CMUnitTest){.name = t->names[t->n],
+                                                .test_func = each[i].fn,
+                                                .initial_state = (void *)(uintptr_t)*g};
+        }
+}
+
 int main(void)
 {
-    enum { MAX_ROWS = 40, TESTS = 3 };
-    struct CMUnitTest tests[MAX_ROWS * TESTS] = {{0}};
-    char names[MAX_ROWS * TESTS][100];
-    size_t n = 0;
-    for (const qg_gemm *const *g = qg_gemm_rows(); *g && n < QG_COUNT(tests); g++) {
-        static const struct {
-            const char *what;
-            CMUnitTestFunction fn;
-        } each[TESTS] = {
-            {"values within bound", values_within_bound},
-            {"bits do not depend on split", bits_do_not_depend_on_split},
-            {"NaN and Inf propagate", nan_and_inf_propagate},
-        };
-        for (size_t i = 0; i < TESTS; i++, n++) {
-            snprintf(names[n], sizeof names[n], "%s: %s", (*g)->name, each[i].what);
-            tests[n] = (struct CMUnitTest){
-                .name = names[n], .test_func = each[i].fn, .initial_state = (void *)(uintptr_t)*g};
-        }
-    }
-    return _cmocka_run_group_tests("gemm", tests, n, NULL, NULL);
+    tests t = {.n = 0};
+    add_rows(&t, qg_gemm_rows());
+    add_rows(&t, qg_gemm_emulated_rows());
+    return _cmocka_run_group_tests("gemm", t.list, t.n, NULL, NULL);
 }

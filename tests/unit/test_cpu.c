@@ -95,6 +95,36 @@ static void tables_are_well_formed(void **state)
         assert_ptr_equal(qg_vec_pick((*r)->need), *r);
 }
 
+static void the_best_row_is_picked(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *machine;
+        uint32_t features;
+        const char *bf16;
+    } cases[] = {
+        {"sapphire rapids", SPR, "bf16_amx"},
+        {"without permission", SPR & ~(QG_CPU_AMX_BF16 | QG_CPU_AMX_INT8), "bf16_avx512bf16"},
+        {"zen 4", ZEN4, "bf16_avx512bf16"},
+        {"skylake-sp", AVX512, "bf16_avx512"},
+        {"haswell", QG_CPU_AVX2, "bf16_avx2"},
+        {"nothing", 0, "bf16_ref"},
+    };
+    if (strcmp(qg_gemm_pick(QG_W_BF16, UINT32_MAX)->name, "bf16_amx") != 0)
+        skip(); /* another architecture's tables */
+    for (size_t i = 0; i < QG_COUNT(cases); i++)
+        assert_string_equal(qg_gemm_pick(QG_W_BF16, cases[i].features)->name, cases[i].bf16);
+}
+
+/* Emulated rows are for tests: in no table that is picked from. */
+static void emulation_is_never_picked(void **state)
+{
+    (void)state;
+    for (const qg_gemm *const *e = qg_gemm_emulated_rows(); *e; e++)
+        for (const qg_gemm *const *r = qg_gemm_rows(); *r; r++)
+            assert_string_not_equal((*e)->name, (*r)->name);
+}
+
 static void write_file(const char *dir, const char *name, const char *text)
 {
     char path[300];
@@ -160,6 +190,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lists_become_masks),      cmocka_unit_test(masks_become_names),
         cmocka_unit_test(detection_is_consistent), cmocka_unit_test(tables_are_well_formed),
+        cmocka_unit_test(the_best_row_is_picked),  cmocka_unit_test(emulation_is_never_picked),
         cmocka_unit_test(quotas_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

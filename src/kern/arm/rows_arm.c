@@ -12,6 +12,12 @@ const qg_gemm *const *qg_gemm_rows(void)
     return rows;
 }
 
+const qg_gemm *const *qg_gemm_emulated_rows(void)
+{
+    static const qg_gemm *const rows[] = {NULL};
+    return rows;
+}
+
 const qg_attn *const *qg_attn_rows(void)
 {
     static const qg_attn *const rows[] = {

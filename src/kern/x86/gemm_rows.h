@@ -5,6 +5,7 @@
 #include "kern/measure.h"
 #include "kern/x86/tile.h"
 
+extern const qg_gemm qg_gemm_bf16_amx, qg_gemm_bf16_amx_emulated;
 extern const qg_gemm qg_gemm_bf16_avx512bf16, qg_gemm_bf16_avx512, qg_gemm_bf16_avx2;
 extern const qg_gemm qg_gemm_f32_avx512, qg_gemm_f32_avx2;
 
@@ -19,7 +20,7 @@ void qg_x_rounded_prep_avx2(void *xp, const float *x, int64_t ldx, int64_t m, in
 
 extern const qg_vec qg_vec_avx512, qg_vec_avx2;
 
-extern const qg_peak qg_peak_bf16_avx512bf16;
+extern const qg_peak qg_peak_bf16_amx, qg_peak_bf16_avx512bf16;
 extern const qg_peak qg_peak_f32_avx512, qg_peak_bf16_avx512;
 extern const qg_peak qg_peak_f32_avx2, qg_peak_bf16_avx2;
 
