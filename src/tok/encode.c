@@ -6,17 +6,20 @@
 #include "text/utf8.h"
 #include "tok/pretok.h"
 
+qg_status qg_tok_encode_piece(const qg_tok *tok, qg_slice piece, qg_ids *ids)
+{
+    int32_t id = qg_vocab_find(&tok->vocab, piece);
+    if (id >= 0 && (tok->vocab.token[id].flags & QG_TOKEN_WHOLE))
+        return qg_ids_push(ids, id);
+    return qg_bpe_encode(&tok->bpe, &tok->vocab, piece, ids);
+}
+
 /* text is valid UTF-8, normalised if the tokenizer asks for it, and holds no added token. */
 static qg_status encode_pieces(const qg_tok *tok, qg_slice text, qg_ids *ids)
 {
     for (size_t at = 0; at < text.n;) {
         size_t end = qg_pretok_next(text, at);
-        qg_slice piece = {text.p + at, end - at};
-        int32_t id = qg_vocab_find(&tok->vocab, piece);
-        if (id >= 0 && (tok->vocab.token[id].flags & QG_TOKEN_WHOLE))
-            QG_TRY(qg_ids_push(ids, id));
-        else
-            QG_TRY(qg_bpe_encode(&tok->bpe, &tok->vocab, piece, ids));
+        QG_TRY(qg_tok_encode_piece(tok, qg_slice_of(text.p + at, end - at), ids));
         at = end;
     }
     return QG_OK;

@@ -19,6 +19,9 @@ struct qg_tok {
  * room does, and refuses the rest by name.  *nfc: the normalizer is NFC, not null. */
 qg_status qg_tok_check_components(const json_t *root, bool *nfc, qg_err *err);
 
+/* Appends the ids of one piece of the pre-tokenizer (normalised text, no added token in it). */
+qg_status qg_tok_encode_piece(const qg_tok *tok, qg_slice piece, qg_ids *ids);
+
 /* Byte that a character of the byte alphabet stands for, or -1. */
 int qg_tok_alphabet_byte(uint32_t cp);
 
