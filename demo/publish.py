@@ -19,7 +19,9 @@ import model as m
 from verdict import Judge
 
 HERE = Path(__file__).resolve().parent
-SAFE_LIMIT = 0.03        # share of held-out safe rows that may be called anything else
+# Shares of held-out safe rows that may be called anything else: of all, and of ordinary requests and replies, which
+# are those of every source but the comments and text fragments of these two.
+LIMIT, ORDINARY_LIMIT, NOT_ORDINARY = 0.05, 0.02, ("cold", "rtp-lx")
 
 
 def averaged(run, last):
@@ -54,17 +56,19 @@ def calibrate(judge, rows):
     """The pair of shifts with the best mean of strict and loose F1 that keeps safe rows safe."""
     logp = judge.severities([r["messages"] for r in rows]).log()
     truth = torch.tensor([labels.SEVERITIES.index(r["severity"]) for r in rows])
+    safe = truth == 0
+    ordinary = safe & torch.tensor([r["source"] not in NOT_ORDINARY for r in rows])
     best = None
     for u in torch.arange(-3, 1.01, 0.1).tolist():
         for c in torch.arange(-3, 1.01, 0.1).tolist():
             pred = (logp + torch.tensor([0.0, u, c])).argmax(-1)
-            alarm = (pred[truth == 0] != 0).float().mean().item()
+            alarms = [(pred[some] != 0).float().mean().item() for some in (safe, ordinary)]
             f1 = sum(scores(pred, truth)) / 2
-            if alarm <= SAFE_LIMIT and (best is None or f1 > best[0]):
-                best = (f1, u, c, alarm)
+            if alarms[0] <= LIMIT and alarms[1] <= ORDINARY_LIMIT and (best is None or f1 > best[0]):
+                best = (f1, u, c, alarms)
     plain = logp.argmax(-1)
     print("held out as trained: strict, loose F1", scores(plain, truth), "alarms",
-          (plain[truth == 0] != 0).float().mean().item())
+          [(plain[some] != 0).float().mean().item() for some in (safe, ordinary)])
     print("chosen: F1 mean, unsafe, controversial, alarms", best)
     return best[1], best[2]
 
