@@ -140,7 +140,10 @@ void qg_serve_chat(qg_server *srv, qg_http_req *req)
         fail_request(srv, req, qg_fail(&fault.err, QG_ERR_NOMEM, "Out of memory."), &fault);
         return;
     }
-    c->job = (qg_serve_job){.srv = srv, .req = req, .answer = chat_answer, .free = chat_free};
+    c->job.srv = srv;
+    c->job.req = req;
+    c->job.answer = chat_answer;
+    c->job.free = chat_free;
     qg_status rc = qg_chat_request_read(&c->r, qg_http_body(req), &fault);
     if (rc != QG_OK) {
         fail_request(srv, req, rc, &fault);
@@ -154,6 +157,8 @@ void qg_serve_chat(qg_server *srv, qg_http_req *req)
             snprintf(id, sizeof id, "%.*s", (int)c->r.id.n, c->r.id.p);
             qg_http_set_id(req, id);
         }
-        qg_serve_judge(&c->job, c->r.messages, c->r.n_messages);
+        c->job.messages = c->r.messages;
+        c->job.n_messages = c->r.n_messages;
+        qg_serve_judge(&c->job);
     }
 }

@@ -30,7 +30,17 @@ static void delist(qg_serve_job *job)
     else
         srv->newest = job->prev;
     job->listed = false;
+    job->prev = job->next = NULL;
     srv->progress_us = qg_now_us();
+}
+
+/* Submitter and engine each end their part, in whatever order; the last one posts, and neither
+ * touches the job after its own. */
+static void end_parts(qg_serve_job *job, int n)
+{
+    qg_http_req *req = job->req;
+    if (atomic_fetch_sub(&job->parts, n) == n)
+        qg_http_post(req);
 }
 
 /* On the engine's thread. */
@@ -41,7 +51,39 @@ static void on_done(void *ud, qg_status status, qg_result *result, const qg_err 
     job->result = result;
     if (status != QG_OK && err)
         job->err = *err;
-    qg_http_post(job->req);
+    end_parts(job, 1);
+}
+
+/* Renders and encodes too, which takes as long as the text is long. */
+static void submit(qg_serve_job *job)
+{
+    qg_job *handle = NULL;
+    qg_err err; /* job->err belongs to the engine's thread once it is submitted; so does status */
+    qg_request ask;
+    qg_request_init(&ask);
+    ask.messages = job->messages;
+    ask.n_messages = job->n_messages;
+    ask.decode = job->srv->opt->decode;
+    if (job->srv->opt->request_timeout_ms)
+        ask.deadline_us = job->start_us + (int64_t)job->srv->opt->request_timeout_ms * 1000;
+    qg_status rc = atomic_load(&job->gone)
+                       ? qg_fail(&err, QG_ERR_CANCELLED, "the client has gone")
+                       : qg_submit(job->srv->engine, &ask, on_done, job, &handle, &err);
+    if (rc != QG_OK) {
+        job->status = rc;
+        job->err = err;
+        end_parts(job, 2);
+        return;
+    }
+    atomic_store(&job->job, handle);
+    if (atomic_load(&job->gone)) /* in the meantime: on_gone may have found no handle */
+        qg_cancel(handle);
+    end_parts(job, 1);
+}
+
+static void run_task(qg_task *task)
+{
+    submit((qg_serve_job *)task);
 }
 
 static void on_ready(void *ud, qg_http_req *req)
@@ -57,41 +99,38 @@ static void on_ready(void *ud, qg_http_req *req)
 static void on_gone(void *ud)
 {
     qg_serve_job *job = ud;
-    qg_cancel(job->job);
+    atomic_store(&job->gone, true);
+    qg_job *handle = atomic_load(&job->job);
+    if (handle)
+        qg_cancel(handle);
 }
 
 static void on_free(void *ud)
 {
     qg_serve_job *job = ud;
+    qg_job *handle = atomic_load(&job->job);
     delist(job);
-    if (job->job)
-        qg_job_release(job->job);
+    if (handle)
+        qg_job_release(handle);
     qg_result_free(job->result);
     job->free(job);
 }
 
-void qg_serve_judge(qg_serve_job *job, const qg_message *messages, size_t n_messages)
+void qg_serve_judge(qg_serve_job *job)
 {
+    /* Encoding this much takes about a millisecond; more would hold up the other clients. */
+    enum { INLINE_BYTES = 16 * 1024 };
     static const qg_http_waiter waiter = {on_ready, on_gone, on_free};
-    qg_server *srv = job->srv;
-    qg_request ask;
-    qg_request_init(&ask);
-    ask.messages = messages;
-    ask.n_messages = n_messages;
-    ask.decode = srv->opt->decode;
     job->start_us = qg_now_us();
-    if (srv->opt->request_timeout_ms)
-        ask.deadline_us = job->start_us + (int64_t)srv->opt->request_timeout_ms * 1000;
-    /* Into locals: once it is submitted, status and err belong to the engine's thread. */
-    qg_err err;
-    qg_status rc = qg_submit(srv->engine, &ask, on_done, job, &job->job, &err);
-    if (rc != QG_OK) {
-        qg_serve_fail_status(srv, job->req, rc, &err);
-        job->free(job);
-        return;
-    }
+    atomic_init(&job->parts, 2);
     enlist(job);
     qg_http_wait(job->req, &waiter, job);
+    if (qg_http_body(job->req).n <= INLINE_BYTES) {
+        submit(job);
+    } else {
+        job->task.run = run_task;
+        qg_worker_post(job->srv->worker, &job->task);
+    }
 }
 
 /* A job older than the limit, and nothing was finished in all that time: a queue that moves is

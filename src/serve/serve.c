@@ -145,7 +145,10 @@ static qg_status serve(qg_server *srv, qg_err *err)
     qg_engine_info(srv->engine, &srv->info);
     name_model(srv);
     srv->created = qg_serve_now();
-    rc = listen_and_run(srv, err);
+    rc = qg_worker_open(&srv->worker, err);
+    if (rc == QG_OK)
+        rc = listen_and_run(srv, err);
+    qg_worker_close(srv->worker);
     qg_engine_close(srv->engine); /* its callbacks still post to the HTTP server */
     qg_http_close(srv->http);
     say(srv, QG_SERVE_LOG_NOTE, "stopped");

@@ -5,7 +5,10 @@
 #include "base/status.h"
 #include "serve/serve.h"
 #include "svc/keys.h"
+#include "svc/worker.h"
 #include "text/json.h"
+
+#include <stdatomic.h>
 
 typedef struct qg_serve_job qg_serve_job;
 
@@ -18,6 +21,7 @@ typedef struct qg_server {
     size_t n_names;
     qg_keys keys;
     qg_http *http;
+    qg_worker *worker; /* submits what is long */
     int signal_fd;
     int64_t created; /* seconds since 1970, for model cards */
     /* judging */
@@ -73,13 +77,19 @@ void qg_serve_json(qg_http_req *req, json_t *value);
 
 /* One judgement under way for one request; the first member of a protocol's own struct. */
 struct qg_serve_job {
+    qg_task task; /* first: while the worker has it */
     qg_server *srv;
     qg_http_req *req;
     qg_serve_job *prev, *next;
     int64_t start_us;
     bool listed;
-    qg_job *job;
-    /* written before the post, read after it */
+    const qg_message *messages; /* [n_messages], live as long as the job */
+    size_t n_messages;
+    /* any thread */
+    atomic_int parts; /* who is not done with it: the submitter, the engine */
+    atomic_bool gone; /* the client is */
+    _Atomic(qg_job *) job;
+    /* written before the last part is done, read after the post */
     qg_status status;
     qg_result *result;
     qg_err err;
@@ -87,9 +97,9 @@ struct qg_serve_job {
     void (*free)(qg_serve_job *job);   /* the struct around it */
 };
 
-/* Submits; the reply comes from job->answer, or is the error of whatever went wrong.  Takes job in
- * either case. */
-void qg_serve_judge(qg_serve_job *job, const qg_message *messages, size_t n_messages);
+/* Submits; the reply comes from job->answer, or is the error of whatever went wrong.  Takes job,
+ * of which srv, req, messages, answer and free are set. */
+void qg_serve_judge(qg_serve_job *job);
 /* True when the engine has stopped answering. */
 bool qg_serve_stuck(qg_server *srv);
 

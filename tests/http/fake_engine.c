@@ -5,6 +5,7 @@
  *   bomb        Unsafe, Violent               echo=WORD   the answer is "echo: WORD"
  *   sleep=MS    answer after MS ms            hang        never answers before the engine closes
  *   toolong, template, busy, noarg            qg_submit fails so
+ *   submit=MS   qg_submit itself takes so long, as for a very long text
  *   nan         the job fails with QG_ERR_INTERNAL
  *   unfinished  the text is cut, as by max_tokens
  *
@@ -20,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 struct qg_job {
     qg_job *next;
@@ -261,6 +263,9 @@ qg_status qg_submit(qg_engine *e, const qg_request *req, qg_done_fn *done, void 
     const qg_message *last = &req->messages[req->n_messages - 1];
     char *text = qg_memdup0(last->content.p, last->content.n);
     qg_job *job = qg_calloc(1, sizeof *job);
+    const char *pause = word(text, "submit=");
+    if (pause)
+        usleep((useconds_t)strtol(pause, NULL, 10) * 1000);
     pthread_mutex_lock(&e->lock);
     qg_status rc = refusal(e, text, err);
     if (rc == QG_OK) {

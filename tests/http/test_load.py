@@ -176,3 +176,47 @@ def test_idle_connections_do_not_hold_up_the_end(serve):
     server.terminate()
     assert all(raw.closed() for raw in idle)
     assert server.process.wait(20) == 0
+
+
+LONG = "x" * 20000
+
+
+def test_long_texts_do_not_hold_up_the_others(server):
+    """Encoding takes time; it is not the server's thread that takes it."""
+    long = server.open().send(request("POST", CHAT, chat_body(f"submit=3000 echo=long {LONG}")))
+    time.sleep(0.2)
+    assert server.get("/health").status == 200
+    assert server.chat("echo=short").text == "echo: short"
+    long.sock.settimeout(0.01)
+    with pytest.raises(TimeoutError):
+        long.answer()
+    long.sock.settimeout(20)
+    assert long.answer().text == "echo: long"
+
+
+@pytest.mark.parametrize("text, status", [("toolong", 400), ("busy", 429), ("template", 400),
+                                          ("nan", 500), ("echo=mine", 200)])
+def test_long_texts_fail_like_short_ones(server, text, status):
+    assert server.chat(f"{text} {LONG}").status == status
+
+
+def test_client_with_a_long_text_hangs_up(serve):
+    server = serve("--request-timeout-ms", 0)
+    for pause in (0, 5, 50):
+        raws = [server.open().send(request("POST", CHAT, chat_body(
+            f"submit={pause} sleep=600000 {LONG}"))) for _ in range(6)]
+        time.sleep(0.02)
+        for raw in raws:
+            raw.close()
+    assert server.wait_for_line("fake engine: cancelled")
+    assert server.chat(f"echo=alive {LONG}").text == "echo: alive"
+
+
+def test_term_with_long_texts(serve):
+    server = serve("--drain-ms", 300, "--request-timeout-ms", 0)
+    raws = [server.open().send(request("POST", CHAT, chat_body(f"submit=200 sleep=600000 {LONG}")))
+            for _ in range(5)]
+    time.sleep(0.2)
+    server.terminate()
+    assert server.process.wait(20) == 0
+    assert all(b"Safe" not in raw.rest() for raw in raws)
