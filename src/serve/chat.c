@@ -10,6 +10,8 @@
 typedef struct chat_job {
     qg_serve_job job; /* first */
     qg_chat_request r;
+    qg_status rc; /* of reading it */
+    qg_chat_fault fault;
 } chat_job;
 
 /* A stream: made frame by frame when the client can take more. */
@@ -79,6 +81,16 @@ static void reply_stream(chat_job *c, qg_chat_answer *a)
     qg_http_reply(c->job.req, &answer);
 }
 
+/* The client may name its request in the body too; the header wins. */
+static void take_id(const chat_job *c)
+{
+    char id[QG_HTTP_VALUE_BYTES];
+    if (!qg_reqid_ok(c->r.id) || qg_http_header(c->job.req, "X-Request-Id").p)
+        return;
+    snprintf(id, sizeof id, "%.*s", (int)c->r.id.n, c->r.id.p);
+    qg_http_set_id(c->job.req, id);
+}
+
 static void chat_answer(qg_serve_job *job)
 {
     chat_job *c = (chat_job *)job;
@@ -92,6 +104,7 @@ static void chat_answer(qg_serve_job *job)
         .include_usage = c->r.include_usage,
         .continuous_usage = c->r.continuous_usage,
     };
+    take_id(c);
     snprintf(a.id, sizeof a.id, "chatcmpl-%s", qg_http_id(job->req));
     qg_status rc = qg_chat_text_make(&a.said, job->srv->engine, result, &c->r, &job->err);
     if (rc != QG_OK) {
@@ -113,52 +126,51 @@ static void chat_free(qg_serve_job *job)
     qg_mfree(c);
 }
 
-static void fail_request(qg_server *srv, qg_http_req *req, qg_status rc, const qg_chat_fault *fault)
+static bool chat_read(qg_serve_job *job)
 {
+    chat_job *c = (chat_job *)job;
+    c->rc = qg_chat_request_read(&c->r, qg_http_body(job->req), &c->fault);
+    job->messages = c->r.messages;
+    job->n_messages = c->r.n_messages;
+    return c->rc == QG_OK && qg_serve_knows(job->srv, c->r.model);
+}
+
+static void fail_request(const chat_job *c)
+{
+    const qg_chat_fault *fault = &c->fault;
     char message[sizeof fault->err.msg + 128];
-    if (rc == QG_ERR_NOMEM) {
-        qg_serve_fail_status(srv, req, rc, &fault->err);
-        return;
-    }
-    if (fault->schema)
-        snprintf(message, sizeof message, "1 validation error: %s", fault->err.msg);
+    snprintf(message, sizeof message, "%s%s", fault->schema ? "1 validation error: " : "",
+             fault->err.msg);
+    qg_serve_fail(c->job.req, &(qg_serve_error){
+                                  .status = 400,
+                                  .type = fault->schema ? "Bad Request" : "BadRequestError",
+                                  .param = fault->param[0] ? fault->param : NULL,
+                                  .message = message,
+                              });
+}
+
+static void chat_refuse(qg_serve_job *job)
+{
+    chat_job *c = (chat_job *)job;
+    if (c->rc == QG_OK)
+        qg_serve_fail_model(job->req, c->r.model);
+    else if (c->rc == QG_ERR_NOMEM)
+        fail_memory(job);
     else
-        snprintf(message, sizeof message, "%s", fault->err.msg);
-    qg_serve_fail(req, &(qg_serve_error){
-                           .status = 400,
-                           .type = fault->schema ? "Bad Request" : "BadRequestError",
-                           .param = fault->param[0] ? fault->param : NULL,
-                           .message = message,
-                       });
+        fail_request(c);
 }
 
 void qg_serve_chat(qg_server *srv, qg_http_req *req)
 {
-    qg_chat_fault fault;
+    static const qg_serve_protocol chat = {chat_read, chat_refuse, chat_answer, chat_free};
     chat_job *c = qg_calloc(1, sizeof *c);
     if (!c) {
-        fail_request(srv, req, qg_fail(&fault.err, QG_ERR_NOMEM, "Out of memory."), &fault);
+        qg_err err;
+        qg_serve_fail_status(srv, req, qg_fail(&err, QG_ERR_NOMEM, "Out of memory."), &err);
         return;
     }
+    c->job.how = &chat;
     c->job.srv = srv;
     c->job.req = req;
-    c->job.answer = chat_answer;
-    c->job.free = chat_free;
-    qg_status rc = qg_chat_request_read(&c->r, qg_http_body(req), &fault);
-    if (rc != QG_OK) {
-        fail_request(srv, req, rc, &fault);
-        chat_free(&c->job);
-    } else if (!qg_serve_knows(srv, c->r.model)) {
-        qg_serve_fail_model(req, c->r.model);
-        chat_free(&c->job);
-    } else {
-        if (qg_reqid_ok(c->r.id) && !qg_http_header(req, "X-Request-Id").p) {
-            char id[QG_HTTP_VALUE_BYTES];
-            snprintf(id, sizeof id, "%.*s", (int)c->r.id.n, c->r.id.p);
-            qg_http_set_id(req, id);
-        }
-        c->job.messages = c->r.messages;
-        c->job.n_messages = c->r.n_messages;
-        qg_serve_judge(&c->job);
-    }
+    qg_serve_judge(&c->job);
 }

@@ -1,8 +1,11 @@
 /* From messages to the engine and back: submit, wait without a thread, answer.  Every protocol of
  * this room goes through here, so that overload, deadlines and clients that hang up are one thing.
  */
-#include "base/mem.h"
+#define _GNU_SOURCE
+
 #include "serve/serve_priv.h"
+
+#include <stdio.h>
 
 static void enlist(qg_serve_job *job)
 {
@@ -54,21 +57,31 @@ static void on_done(void *ud, qg_status status, qg_result *result, const qg_err 
     end_parts(job, 1);
 }
 
-/* Renders and encodes too, which takes as long as the text is long. */
-static void submit(qg_serve_job *job)
+/* Renders and encodes, which takes as long as the text is long. */
+static qg_status submit(qg_serve_job *job, qg_job **handle, qg_err *err)
 {
-    qg_job *handle = NULL;
-    qg_err err; /* job->err belongs to the engine's thread once it is submitted; so does status */
+    const qg_serve_options *opt = job->srv->opt;
     qg_request ask;
     qg_request_init(&ask);
     ask.messages = job->messages;
     ask.n_messages = job->n_messages;
-    ask.decode = job->srv->opt->decode;
-    if (job->srv->opt->request_timeout_ms)
-        ask.deadline_us = job->start_us + (int64_t)job->srv->opt->request_timeout_ms * 1000;
-    qg_status rc = atomic_load(&job->gone)
-                       ? qg_fail(&err, QG_ERR_CANCELLED, "the client has gone")
-                       : qg_submit(job->srv->engine, &ask, on_done, job, &handle, &err);
+    ask.decode = opt->decode;
+    if (opt->request_timeout_ms)
+        ask.deadline_us = job->start_us + (int64_t)opt->request_timeout_ms * 1000;
+    return qg_submit(job->srv->engine, &ask, on_done, job, handle, err);
+}
+
+static void start(qg_serve_job *job)
+{
+    qg_job *handle = NULL;
+    qg_err err; /* not job->err: that and job->status are the engine's thread's, once submitted */
+    qg_status rc = QG_ERR_CANCELLED;
+    snprintf(err.msg, sizeof err.msg, "the client has gone");
+    if (!atomic_load(&job->gone)) {
+        job->refused = !job->how->read(job);
+        if (!job->refused)
+            rc = submit(job, &handle, &err);
+    }
     if (rc != QG_OK) {
         job->status = rc;
         job->err = err;
@@ -83,15 +96,17 @@ static void submit(qg_serve_job *job)
 
 static void run_task(qg_task *task)
 {
-    submit((qg_serve_job *)task);
+    start((qg_serve_job *)task);
 }
 
 static void on_ready(void *ud, qg_http_req *req)
 {
     qg_serve_job *job = ud;
     delist(job);
-    if (job->status == QG_OK)
-        job->answer(job);
+    if (job->refused)
+        job->how->refuse(job);
+    else if (job->status == QG_OK)
+        job->how->answer(job);
     else
         qg_serve_fail_status(job->srv, req, job->status, &job->err);
 }
@@ -113,12 +128,12 @@ static void on_free(void *ud)
     if (handle)
         qg_job_release(handle);
     qg_result_free(job->result);
-    job->free(job);
+    job->how->free(job);
 }
 
 void qg_serve_judge(qg_serve_job *job)
 {
-    /* Encoding this much takes about a millisecond; more would hold up the other clients. */
+    /* Reading and encoding this much takes about a millisecond; more would hold up the others. */
     enum { INLINE_BYTES = 16 * 1024 };
     static const qg_http_waiter waiter = {on_ready, on_gone, on_free};
     job->start_us = qg_now_us();
@@ -126,7 +141,7 @@ void qg_serve_judge(qg_serve_job *job)
     enlist(job);
     qg_http_wait(job->req, &waiter, job);
     if (qg_http_body(job->req).n <= INLINE_BYTES) {
-        submit(job);
+        start(job);
     } else {
         job->task.run = run_task;
         qg_worker_post(job->srv->worker, &job->task);

@@ -75,16 +75,31 @@ void qg_serve_json(qg_http_req *req, json_t *value);
 /* ---- judge.c ----------------------------------------------------------------------------------
  */
 
+/* What a protocol adds to judging. */
+typedef struct qg_serve_protocol {
+    /* Reads the request's body and sets job->messages; false when it has to be refused.  On the
+     * server's thread or the worker: touches the job and what never changes, nothing else. */
+    bool (*read)(qg_serve_job *job);
+    /* On the server's thread, one of them: the reply to what read refused; the reply to a result.
+     */
+    void (*refuse)(qg_serve_job *job);
+    void (*answer)(qg_serve_job *job);
+    void (*free)(qg_serve_job *job); /* the struct around it */
+} qg_serve_protocol;
+
 /* One judgement under way for one request; the first member of a protocol's own struct. */
 struct qg_serve_job {
     qg_task task; /* first: while the worker has it */
+    const qg_serve_protocol *how;
     qg_server *srv;
     qg_http_req *req;
     qg_serve_job *prev, *next;
     int64_t start_us;
     bool listed;
+    /* the reader's, then read by all */
     const qg_message *messages; /* [n_messages], live as long as the job */
     size_t n_messages;
+    bool refused;
     /* any thread */
     atomic_int parts; /* who is not done with it: the submitter, the engine */
     atomic_bool gone; /* the client is */
@@ -93,12 +108,9 @@ struct qg_serve_job {
     qg_status status;
     qg_result *result;
     qg_err err;
-    void (*answer)(qg_serve_job *job); /* on QG_OK: makes the reply from result */
-    void (*free)(qg_serve_job *job);   /* the struct around it */
 };
 
-/* Submits; the reply comes from job->answer, or is the error of whatever went wrong.  Takes job,
- * of which srv, req, messages, answer and free are set. */
+/* Reads, submits and replies.  Takes job, of which how, srv and req are set. */
 void qg_serve_judge(qg_serve_job *job);
 /* True when the engine has stopped answering. */
 bool qg_serve_stuck(qg_server *srv);
