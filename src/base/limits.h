@@ -64,7 +64,6 @@
 
 /* model directories.  The largest published model of the family has 406 tensors in 4 shards, a
  * header of 50 kB, a config.json of 2 kB, a tokenizer_config.json of 10 kB. */
-#define QG_ST_HEADER_MAX      (8u * 1024 * 1024) /* one shard; as JSON up to 40 times that */
 #define QG_ST_HEADER_MAX      (8u * 1024 * 1024) /* of one shard; parsed: up to 40 times */
 #define QG_MAX_CONFIG_BYTES   (1024u * 1024)     /* config.json, generation_config.json */
 #define QG_MAX_TOKCONF_BYTES  (4u * 1024 * 1024) /* tokenizer_config.json, chat_template.json */

@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "text/utf8.h"
 
 #include <stdio.h>
 
@@ -208,11 +209,22 @@ static qg_status start_scheduler(qg_engine *e, qg_err *err)
     return QG_OK;
 }
 
+/* A directory's name need not be UTF-8, but it goes into JSON; a long one is cut between two
+ * characters. */
+static void set_name(qg_engine *e)
+{
+    qg_slice name = qg_str(qg_modeldir_name(e->dir));
+    if (!qg_utf8_valid(name))
+        name = qg_str("?"); /* as qg_inspect calls it */
+    int n = qg_utf8_cut(name, (int)sizeof e->name - 1);
+    snprintf(e->name, sizeof e->name, "%.*s", n, name.p);
+}
+
 static qg_status open_all(qg_engine *e, const qg_options *opt, qg_err *err)
 {
     QG_TRY(check_options(e, opt, err));
     QG_TRY(open_dir(e, opt->model, err));
-    snprintf(e->name, sizeof e->name, "%s", qg_modeldir_name(e->dir));
+    set_name(e);
     QG_TRY(open_text(e, err));
     if (!(e->opt.parts & QG_PART_WEIGHTS))
         return QG_OK;

@@ -196,6 +196,7 @@ static bool collect(qg_engine *engine)
     pthread_mutex_lock(&engine->lock);
     while (!engine->mailbox && !engine->closing && !engine->waiting && !engine->running) {
         engine->stats.last_progress_us = qg_now_us();
+        engine->stats.kv_blocks_free = qg_kv_n_free(engine->kv);
         pthread_cond_wait(&engine->wake, &engine->lock);
     }
     qg_job *job = engine->mailbox;

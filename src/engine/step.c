@@ -1,6 +1,8 @@
 /* One pass: which rows of which jobs go into it, and where its outputs go. */
 #include "engine/engine_int.h"
 
+#include <math.h>
+
 static bool linear_wanted(const qg_job *job, int32_t i)
 {
     if (job->kind == QG_JOB_LOGITS) {
@@ -145,13 +147,17 @@ qg_status qg_step_run(qg_engine *engine)
 }
 
 /* Greedy choice among ids that the tokenizer knows; rows of the output matrix beyond are padding.
- * NaN never wins. */
+ * -1 when any of these logits is not finite: the weights are broken then, and the winner among the
+ * rest is not what the model says ("Safe" wins where the row of " Unsafe" is NaN). */
 static int32_t best_id(const float *logits, int32_t n)
 {
-    int32_t best = -1;
-    for (int32_t i = 0; i < n; i++)
-        if (best < 0 ? logits[i] == logits[i] : logits[i] > logits[best])
+    int32_t best = 0;
+    for (int32_t i = 0; i < n; i++) {
+        if (!isfinite(logits[i]))
+            return -1;
+        if (logits[i] > logits[best])
             best = i;
+    }
     return best;
 }
 
