@@ -19,9 +19,8 @@ qg_decode cli_decode(const cli_args *args)
                                                              : QG_DECODE_VERDICT;
 }
 
-/* One row between its reading and its printing.  done is set under the window's lock by the
- * engine's thread; everything else is the main thread's until the row is submitted and after it is
- * done. */
+/* One row between its reading and its printing.  done is set under the window's lock, by the
+ * engine's thread or, for a row that was never submitted, by the reader. */
 typedef struct slot {
     struct window *window;
     long long line;
@@ -31,13 +30,20 @@ typedef struct slot {
     qg_err err;
 } slot;
 
-/* A ring of rows in flight: [head, head + n). */
+/* A ring of rows in flight: [head, head + n).  The main thread reads and submits at one end, a
+ * thread of its own prints at the other, so that an answer never waits for the next row to be
+ * typed. */
 typedef struct window {
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
+    qg_engine *engine;
+    const cli_args *args;
     slot *slots;
-    int32_t cap, head, n;
-    int code; /* worst exit status so far */
+    int32_t cap;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* under lock */
+    int32_t head, n;
+    bool ended; /* no more rows come */
+    int code;   /* worst exit status so far */
 } window;
 
 static void finished(void *ud, qg_status rc, qg_result *result, const qg_err *err)
@@ -49,7 +55,7 @@ static void finished(void *ud, qg_status rc, qg_result *result, const qg_err *er
     if (err)
         s->err = *err;
     s->done = true;
-    pthread_cond_signal(&s->window->cond);
+    pthread_cond_broadcast(&s->window->changed);
     pthread_mutex_unlock(&s->window->lock);
 }
 
@@ -60,35 +66,59 @@ static void worsen(window *w, int code)
         w->code = code;
 }
 
-static void print_slot(const qg_engine *engine, const cli_args *args, window *w, slot *s)
+/* Gives the exit status that this row asks for. */
+static int print_slot(const window *w, slot *s)
 {
     char *json = NULL;
+    int code = EXIT_FAILED;
     if (s->rc == QG_OK && !s->result->well_formed)
         s->rc = qg_fail(&s->err, QG_ERR_FORMAT, "what the model wrote is not a verdict");
-    if (s->rc == QG_OK && !(json = qg_result_json(engine, s->result)))
+    if (s->rc == QG_OK && !(json = qg_result_json(w->engine, s->result)))
         s->rc = qg_fail(&s->err, QG_ERR_NOMEM, "out of memory");
     if (s->rc == QG_OK) {
         printf("%s\n", json);
-        worsen(w, args->exit_verdict ? cli_verdict_exit(s->result) : EXIT_DONE);
+        code = w->args->exit_verdict ? cli_verdict_exit(s->result) : EXIT_DONE;
     } else {
         cli_print_row_error(s->rc, &s->err, s->line);
-        worsen(w, EXIT_FAILED);
     }
     qg_free(json);
     qg_result_free(s->result);
+    return code;
 }
 
-/* Waits for the oldest row and prints it. */
-static void print_oldest(const qg_engine *engine, const cli_args *args, window *w)
+static bool ready(const window *w)
 {
-    slot *s = &w->slots[w->head];
+    return w->n && w->slots[w->head].done;
+}
+
+/* The printing thread: rows in the order of their reading; what is written leaves as soon as
+ * nothing is ready behind it. */
+static void *print_rows(void *arg)
+{
+    window *w = arg;
+
     pthread_mutex_lock(&w->lock);
-    while (!s->done)
-        pthread_cond_wait(&w->cond, &w->lock);
+    for (;;) {
+        while (!ready(w) && (w->n || !w->ended))
+            pthread_cond_wait(&w->changed, &w->lock);
+        if (!w->n)
+            break;
+        slot *s = &w->slots[w->head];
+        pthread_mutex_unlock(&w->lock);
+        int code = print_slot(w, s);
+        pthread_mutex_lock(&w->lock);
+        worsen(w, code);
+        w->head = (w->head + 1) % w->cap;
+        w->n--;
+        bool more = ready(w);
+        pthread_cond_broadcast(&w->changed);
+        pthread_mutex_unlock(&w->lock);
+        if (!more)
+            fflush(stdout);
+        pthread_mutex_lock(&w->lock);
+    }
     pthread_mutex_unlock(&w->lock);
-    print_slot(engine, args, w, s);
-    w->head = (w->head + 1) % w->cap;
-    w->n--;
+    return NULL;
 }
 
 /* A row is {"messages":[…]} or {"prompt":…[,"response":…]}. */
@@ -117,7 +147,7 @@ static qg_status row_messages(const json_t *row, json_t *store, qg_message **mes
     return QG_OK;
 }
 
-static qg_status submit(qg_engine *engine, const cli_args *args, qg_slice line, slot *s)
+static qg_status submit(const window *w, qg_slice line, slot *s)
 {
     json_t *row = NULL, *store = json_array();
     qg_message *messages = NULL;
@@ -131,9 +161,9 @@ static qg_status submit(qg_engine *engine, const cli_args *args, qg_slice line, 
         rc = row_messages(row, store, &messages, &req.n_messages, &s->err);
     if (rc == QG_OK) {
         req.messages = messages;
-        req.decode = cli_decode(args);
+        req.decode = cli_decode(w->args);
         req.priority = 1;
-        rc = qg_submit(engine, &req, finished, s, NULL, &s->err);
+        rc = qg_submit(w->engine, &req, finished, s, NULL, &s->err);
     }
     qg_mfree(messages);
     json_decref(row);
@@ -141,63 +171,95 @@ static qg_status submit(qg_engine *engine, const cli_args *args, qg_slice line, 
     return rc;
 }
 
-/* Takes the next place in the ring, waiting for the oldest when it is full or the engine is. */
-static void take_row(qg_engine *engine, const cli_args *args, window *w, qg_slice line,
-                     long long number)
+/* Waits until a row in flight has been printed; false when there is none. */
+static bool wait_for_one(window *w)
 {
-    if (w->n == w->cap)
-        print_oldest(engine, args, w);
+    pthread_mutex_lock(&w->lock);
+    int32_t before = w->n;
+    while (w->n && w->n == before)
+        pthread_cond_wait(&w->changed, &w->lock);
+    pthread_mutex_unlock(&w->lock);
+    return before > 0;
+}
+
+/* The next place in the ring, once there is one.  It belongs to the reader until it is added. */
+static slot *next_slot(window *w)
+{
+    pthread_mutex_lock(&w->lock);
+    while (w->n == w->cap)
+        pthread_cond_wait(&w->changed, &w->lock);
     slot *s = &w->slots[(w->head + w->n) % w->cap];
+    pthread_mutex_unlock(&w->lock);
+    return s;
+}
+
+static void take_row(window *w, qg_slice line, long long number)
+{
+    slot *s = next_slot(w);
     *s = (slot){.window = w, .line = number};
     qg_status rc;
-    while ((rc = submit(engine, args, line, s)) == QG_ERR_BUSY && w->n)
-        print_oldest(engine, args, w);
+    while ((rc = submit(w, line, s)) == QG_ERR_BUSY && wait_for_one(w))
+        continue;
+    pthread_mutex_lock(&w->lock);
     if (rc != QG_OK) {
         s->rc = rc;
         s->done = true;
     }
     w->n++;
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
 }
 
-static void read_rows(qg_engine *engine, const cli_args *args, window *w)
+/* The exit status that the reading itself asks for. */
+static int read_rows(window *w)
 {
     qg_buf line;
     qg_err err;
-    bool more;
+    bool more = true;
+    int code = EXIT_DONE;
 
     qg_buf_init(&line, QG_MAX_TEXT_BYTES);
-    for (long long number = 1;; number++) {
+    for (long long number = 1; more; number++) {
         if (cli_read_line(stdin, &line, &more, &err) != QG_OK) {
-            worsen(w, cli_fail(&err));
+            code = cli_fail(&err);
             break;
         }
-        if (!more)
-            break;
         if (line.n)
-            take_row(engine, args, w, qg_buf_slice(&line), number);
+            take_row(w, qg_buf_slice(&line), number);
     }
-    while (w->n)
-        print_oldest(engine, args, w);
     qg_buf_free(&line);
+    return code;
+}
+
+static int judge_rows(window *w)
+{
+    pthread_t printer;
+
+    w->slots = qg_calloc((size_t)w->cap, sizeof *w->slots);
+    if (!w->slots || pthread_create(&printer, NULL, print_rows, w))
+        return cli_fail(&(qg_err){"out of memory, or no thread to print with"});
+    int code = read_rows(w);
+    pthread_mutex_lock(&w->lock);
+    w->ended = true;
+    worsen(w, code);
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(printer, NULL);
+    return w->code;
 }
 
 int cli_check_rows(const cli_args *args)
 {
     window w = {.lock = PTHREAD_MUTEX_INITIALIZER,
-                .cond = PTHREAD_COND_INITIALIZER,
+                .changed = PTHREAD_COND_INITIALIZER,
+                .args = args,
                 .cap = args->concurrency,
                 .code = EXIT_DONE};
-    qg_engine *engine;
 
-    int code = cli_open(args, QG_PART_ALL, &engine);
-    if (code != EXIT_DONE)
-        return code;
-    w.slots = qg_calloc((size_t)w.cap, sizeof *w.slots);
-    if (w.slots)
-        read_rows(engine, args, &w);
-    else
-        w.code = cli_fail(&(qg_err){"out of memory"});
+    int code = cli_open(args, QG_PART_ALL, &w.engine);
+    if (code == EXIT_DONE)
+        code = judge_rows(&w);
     qg_mfree(w.slots);
-    qg_engine_close(engine);
-    return w.code;
+    qg_engine_close(w.engine);
+    return code;
 }

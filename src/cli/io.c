@@ -149,10 +149,18 @@ int cli_open(const cli_args *args, uint32_t parts, qg_engine **engine)
     return qg_engine_open(engine, &opt, &err) == QG_OK ? EXIT_DONE : cli_fail(&err);
 }
 
-/* Text of one content; parts are joined into a string that store keeps. */
+/* NULL unless it is a string that is the same to the C functions. */
+static const char *role_text(const json_t *role)
+{
+    const char *text = json_string_value(role);
+    return text && *text && strlen(text) == json_string_length(role) ? text : NULL;
+}
+
+/* Text of one content.  A missing one is refused, not taken for empty: a misspelt key must not be
+ * judged Safe.  Parts are joined into a string that store keeps. */
 static qg_status content_text(const json_t *content, json_t *store, qg_text *out)
 {
-    if (!content || json_is_null(content)) {
+    if (json_is_null(content)) {
         *out = (qg_text){"", 0};
         return QG_OK;
     }
@@ -198,7 +206,7 @@ qg_status cli_messages(const json_t *list, qg_message **messages, size_t *n, jso
     if (!out)
         return qg_fail(err, QG_ERR_NOMEM, "out of memory");
     json_array_foreach (list, i, m) {
-        out[i].role = json_string_value(json_object_get(m, "role"));
+        out[i].role = role_text(json_object_get(m, "role"));
         qg_status rc = out[i].role
                            ? content_text(json_object_get(m, "content"), store, &out[i].content)
                            : QG_ERR_FORMAT;
@@ -206,7 +214,7 @@ qg_status cli_messages(const json_t *list, qg_message **messages, size_t *n, jso
             const bool role = !out[i].role;
             qg_mfree(out);
             return qg_fail(err, rc, "messages[%zu].%s: expected %s", i, role ? "role" : "content",
-                           role ? "a string" : "a string or text parts");
+                           role ? "a string" : "a string, null or text parts");
         }
     }
     *messages = out;

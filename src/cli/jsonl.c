@@ -71,6 +71,7 @@ int cli_each_row(qg_engine *engine, const cli_args *args, cli_row_fn *fn)
             cli_print_row_error(rc, &err, n);
             code = EXIT_FAILED;
         }
+        fflush(stdout); /* whoever sends rows one by one waits for this answer */
     }
     qg_buf_free(&line);
     return code;

@@ -58,6 +58,19 @@ static const cli_command *find(const char *name)
     return NULL;
 }
 
+static int unknown(const char *name)
+{
+    static const char *const planned[] = {"stream", "gateway", "label", "eval", "pull"};
+    for (size_t i = 0; i < QG_COUNT(planned); i++)
+        if (!strcmp(planned[i], name)) {
+            fprintf(stderr, "qguard: '%s' is not in this version\n", name);
+            return EXIT_USAGE;
+        }
+    fprintf(stderr, "qguard: unknown command '%s'\n\n", name);
+    usage(stderr);
+    return EXIT_USAGE;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -69,11 +82,8 @@ int main(int argc, char **argv)
         return cli_finish(EXIT_DONE);
     }
     const cli_command *command = find(strcmp(argv[1], "--version") ? argv[1] : "version");
-    if (!command) {
-        fprintf(stderr, "qguard: unknown command '%s'\n\n", argv[1]);
-        usage(stderr);
-        return EXIT_USAGE;
-    }
+    if (!command)
+        return unknown(argv[1]);
     cli_args args = {.port = 8000, .concurrency = 32, .request_timeout_s = 60};
     if (!cli_parse(command, argc - 2, argv + 2, &args))
         return EXIT_USAGE;

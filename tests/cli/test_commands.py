@@ -76,7 +76,7 @@ def test_rows_keep_their_order_and_bad_ones_say_why(run_qguard):
     done = run_qguard("check", "--jsonl", "--quiet", input=given)
     assert done.returncode == 1 and not done.stderr
     got = answers(done)
-    assert [a.get("line") for a in got] == [None, 2, None, 4, 6, None, 8, 9, 10, None]
+    assert [a.get("line") for a in got] == [None, 2, None, 4, 6, 7, 8, 9, 10, None]
     assert got[0]["severity"] == got[-1]["severity"] == "Unsafe"
     assert got[2]["role"] == "assistant"
     for a in got:
@@ -90,6 +90,44 @@ def test_rows_too_long_are_errors_not_verdicts(run_qguard):
     assert done.returncode == 1 and second["severity"] == "Safe"
     assert first["error"]["code"] == "too_long"
     assert "maximum context length is 512 tokens" in first["error"]["message"]
+
+
+def test_an_answer_does_not_wait_for_the_next_row(qguard):
+    """Whoever sends one row and waits for its verdict gets it, while standard input stays open."""
+    import subprocess
+    for command, row in (("check", {"prompt": BOMB}), ("tokenize", {"text": "hello"}),
+                         ("render", {"messages": []}), ("logits", {"ids": [1], "top": 1})):
+        with subprocess.Popen([qguard, command, "--jsonl", "--quiet"], text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as peer:
+            for _ in range(2):
+                peer.stdin.write(rows(row))
+                peer.stdin.flush()
+                assert "error" not in json.loads(peer.stdout.readline()), command
+            peer.stdin.close()
+            assert peer.stdout.read() == "" and peer.wait() == 0
+
+
+def test_a_closed_reader_ends_the_rows(qguard):
+    import subprocess
+    with subprocess.Popen([qguard, "check", "--jsonl", "--quiet"], text=True,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as peer:
+        peer.stdout.close()
+        try:
+            peer.stdin.write(rows(*[{"prompt": "a"}] * 50))
+            peer.stdin.close()
+        except BrokenPipeError:
+            pass
+        assert peer.wait() != 0
+
+
+def test_messages_that_are_not_messages(run_qguard):
+    """None of them may be taken for an empty text, which is Safe."""
+    for message in ({"role": "user"}, {"role": "user", "contents": BOMB}, {"content": "x"},
+                    {"role": "user\0x", "content": "x"}, {"role": "", "content": "x"},
+                    {"role": "user", "content": 3}, {"role": "user", "content": [{"text": 3}]},
+                    {"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, 3, None):
+        done = run_qguard("check", "--messages", "-", input=json.dumps([message]))
+        assert done.returncode == 1 and not done.stdout and "messages[0]" in done.stderr, message
 
 
 def test_exit_verdict(run_qguard):
@@ -132,6 +170,12 @@ def test_text_that_is_not_utf8_is_refused(qguard):
 def test_wrong_usage_is_2(run_qguard, args):
     done = run_qguard(*args)
     assert done.returncode == 2 and done.stderr and not done.stdout
+
+
+@pytest.mark.parametrize("command", ["stream", "gateway", "label", "eval", "pull"])
+def test_a_command_of_a_later_version_says_so(run_qguard, command):
+    done = run_qguard(command)
+    assert done.returncode == 2 and done.stderr == f"qguard: '{command}' is not in this version\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
