@@ -95,11 +95,18 @@ static qg_status join_parts(qg_chat_request *r, const json_t *parts, size_t i, q
     return QG_OK;
 }
 
+/* A message may go without content only where it calls tools: a misspelt key must not be judged as
+ * empty text, which is Safe. */
 static qg_status read_content(qg_chat_request *r, const json_t *message, size_t i, qg_text *out,
                               qg_chat_fault *fault)
 {
     const json_t *content = json_object_get(message, "content");
+    bool calls =
+        json_object_get(message, "tool_calls") || json_object_get(message, "function_call");
     *out = (qg_text){"", 0};
+    if (!content && !calls)
+        return wrong(fault, QG_ERR_FORMAT, "A message needs a content.",
+                     "body.messages.%zu.content", i);
     if (!content || json_is_null(content))
         return QG_OK;
     if (json_is_array(content))

@@ -94,6 +94,8 @@ def test_unknown_fields_are_ignored(server):
     (b'{"messages":[{"role":1,"content":"x"}]}', "body.messages.0.role", "role"),
     (b'{"messages":[{"role":"","content":"x"}]}', "body.messages.0.role", "role"),
     (b'{"messages":[{"role":"us\\u0000er","content":"x"}]}', "body.messages.0.role", "role"),
+    (b'{"messages":[{"role":"user"}]}', "body.messages.0.content", "content"),
+    (b'{"messages":[{"role":"user","contents":"bomb"}]}', "body.messages.0.content", "content"),
     (b'{"messages":[{"role":"user","content":1}]}', "body.messages.0.content", "string"),
     (b'{"messages":[{"role":"user","content":{}}]}', "body.messages.0.content", "string"),
     (b'{"messages":[{"role":"user","content":["x"]}]}', "body.messages.0.content.0", "object"),
