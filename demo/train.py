@@ -125,7 +125,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--data", type=Path, required=True)
     p.add_argument("--run", type=Path, required=True)
-    p.add_argument("--steps", type=int, default=2400)
+    p.add_argument("--steps", type=int, default=1980)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--resume", action="store_true")
     args = p.parse_args()
