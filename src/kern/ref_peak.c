@@ -20,3 +20,5 @@ static double run(int64_t iters)
 
 const qg_peak qg_peak_f32_ref = {.name = "f32_ref", .format = QG_W_F32, .run = run};
 const qg_peak qg_peak_bf16_ref = {.name = "bf16_ref", .format = QG_W_BF16, .run = run};
+/* The plain product of bytes is no faster than that of floats. */
+const qg_peak qg_peak_i8_ref = {.name = "i8_ref", .format = QG_W_I8, .run = run};

@@ -7,6 +7,7 @@ const qg_gemm *const *qg_gemm_rows(void)
     static const qg_gemm *const rows[] = {
         &qg_gemm_bf16_ref,
         &qg_gemm_f32_ref,
+        &qg_gemm_i8_ref,
         NULL,
     };
     return rows;
@@ -42,6 +43,7 @@ const qg_peak *const *qg_peak_rows(void)
     static const qg_peak *const rows[] = {
         &qg_peak_bf16_ref,
         &qg_peak_f32_ref,
+        &qg_peak_i8_ref,
         NULL,
     };
     return rows;

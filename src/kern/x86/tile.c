@@ -107,6 +107,22 @@ void qg_tiles_f32(const qg_tiles *tiles, float *y, int64_t ldy, const void *xp, 
                                       .p1 = p1});
 }
 
+void qg_tiles_i8(const qg_tiles *tiles, size_t x_stride, float *y, int64_t ldy, const void *xp,
+                 const void *wp, int64_t m, int64_t n, int64_t k, int64_t p0, int64_t p1)
+{
+    qg_tiles_run(tiles, &(qg_product){.y = y,
+                                      .ldy = ldy,
+                                      .x = xp,
+                                      .x_stride = x_stride,
+                                      .w = wp,
+                                      .panel_bytes = (size_t)qg_groups(k) * QG_GROUP_BYTES,
+                                      .m = m,
+                                      .n = n,
+                                      .units = qg_groups(k),
+                                      .p0 = p0,
+                                      .p1 = p1});
+}
+
 void qg_tiles_panel(const qg_tiles *tiles, const qg_tile *tile, int64_t m)
 {
     const int64_t blocks = (m + tiles->max_rows - 1) / tiles->max_rows;

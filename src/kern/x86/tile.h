@@ -12,7 +12,7 @@
 #ifndef QG_KERN_X86_TILE_H
 #define QG_KERN_X86_TILE_H
 
-#include "kern/panel.h"
+#include "kern/quant.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -61,6 +61,10 @@ void qg_tiles_bf16(const qg_tiles *tiles, size_t x_stride, float *y, int64_t ldy
                    const void *wp, int64_t m, int64_t n, int64_t k, int64_t p0, int64_t p1);
 void qg_tiles_f32(const qg_tiles *tiles, float *y, int64_t ldy, const void *xp, const void *wp,
                   int64_t m, int64_t n, int64_t k, int64_t p0, int64_t p1);
+
+/* The same for quant.h's layout; units count groups, a tile's float sums pass through y. */
+void qg_tiles_i8(const qg_tiles *tiles, size_t x_stride, float *y, int64_t ldy, const void *xp,
+                 const void *wp, int64_t m, int64_t n, int64_t k, int64_t p0, int64_t p1);
 
 /* One panel, any number of rows, all 32 columns written: what attention needs. */
 void qg_tiles_panel(const qg_tiles *tiles, const qg_tile *t, int64_t m);
