@@ -1,6 +1,6 @@
 /* Speed of the forward pass:
  *
- *     bench_forward MODEL-DIR [THREADS [f32]]
+ *     bench_forward MODEL-DIR [THREADS [f32|int8]]
  *
  * Prints the time to open the model, its size and the process's peak memory, and for growing
  * numbers of rows in one pass (a fresh sequence each time) milliseconds, rows per second, and
@@ -111,13 +111,19 @@ int main(int argc, char **argv)
     bench b = {0};
     qg_err err = {""};
     int threads = argc > 2 ? (int)strtol(argv[2], NULL, 10) : qg_cpu_count();
-    qg_dtype dtype = argc > 3 && strcmp(argv[3], "f32") == 0 ? QG_DTYPE_F32 : QG_DTYPE_BF16;
+    const char *word = argc > 3 ? argv[3] : "bf16";
+    qg_dtype dtype = strcmp(word, "f32") == 0    ? QG_DTYPE_F32
+                     : strcmp(word, "int8") == 0 ? QG_DTYPE_INT8
+                                                 : QG_DTYPE_BF16;
     if (argc < 2 || open_all(&b, argv[1], threads, dtype, &err) != QG_OK) {
-        fprintf(stderr, "%s\n", argc < 2 ? "bench_forward MODEL-DIR [THREADS [f32]]" : err.msg);
+        fprintf(stderr, "%s\n",
+                argc < 2 ? "bench_forward MODEL-DIR [THREADS [f32|int8]]" : err.msg);
         close_all(&b);
         return 1;
     }
-    qg_wformat format = dtype == QG_DTYPE_F32 ? QG_W_F32 : QG_W_BF16;
+    qg_wformat format = dtype == QG_DTYPE_F32    ? QG_W_F32
+                        : dtype == QG_DTYPE_INT8 ? QG_W_I8
+                                                 : QG_W_BF16;
     for (size_t i = 0; i < QG_COUNT(sizes); i++) {
         double us = pass_us(&b, sizes[i]);
         if (us < 0)

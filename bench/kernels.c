@@ -86,7 +86,7 @@ static void gemm_one(bench *b, const qg_gemm *g, int64_t m, int64_t n, int64_t k
 {
     gemm_case c = {.g = g, .m = m, .n = n, .k = k, .copies = copies};
     char work[80], notes[120];
-    const char *dtype = g->format == QG_W_F32 ? "f32" : "bf16";
+    const char *dtype = g->format == QG_W_F32 ? "f32" : g->format == QG_W_I8 ? "int8" : "bf16";
     float *w = must(qg_malloc((size_t)(n * k) * sizeof *w));
     c.w_bytes = g->packed_bytes(n, k);
     c.w = must(qg_big_alloc(c.w_bytes * (size_t)copies));
@@ -140,7 +140,10 @@ static void gemm_few(bench *b, const qg_gemm *g)
 {
     static const int64_t rows[] = {1, 2, 3, 4, 6, 8, 12};
     for (size_t i = 0; i < QG_COUNT(rows); i++)
-        gemm_one(b, g, rows[i], 3072, 1024, g->format == QG_W_F32 ? 12 : 24);
+        gemm_one(b, g, rows[i], 3072, 1024,
+                 g->format == QG_W_F32  ? 12
+                 : g->format == QG_W_I8 ? 48
+                                        : 24);
 }
 
 static void gemm_all(bench *b, void (*fn)(bench *, const qg_gemm *))

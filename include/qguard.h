@@ -81,7 +81,8 @@ typedef enum qg_dtype {
     QG_DTYPE_AUTO = 0, /* bfloat16 */
     QG_DTYPE_F32 = 1,
     QG_DTYPE_BF16 = 2, /* weights and KV 16 bits, sums in float32 */
-    QG_DTYPE_INT8 = 3, /* not in this version: QG_ERR_UNSUPPORTED */
+    QG_DTYPE_INT8 = 3, /* layers' weights 8 bits with a scale for every 128, activations too;
+                          embedding, output matrix and KV 16 bits */
     QG_DTYPE_INT4 = 4, /* not in this version: QG_ERR_UNSUPPORTED */
     QG_DTYPE_F16 = 5,  /* only as a file's format */
 } qg_dtype;
@@ -137,7 +138,7 @@ typedef struct qg_model_info {
     const char *name;      /* last component of the path, or "qguard-demo" */
     int32_t vocab_size;    /* rows of the embedding; ids are in [0, vocab_size) */
     int32_t max_model_len; /* tokens */
-    const char *dtype;     /* "bfloat16" */
+    const char *dtype;     /* "bfloat16", "float32", "int8" */
     const char *kernel;    /* name of the matrix kernel row in use */
     bool builtin;          /* the demonstration model */
     uint64_t weight_bytes, kv_bytes;

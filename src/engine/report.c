@@ -18,6 +18,7 @@ static void add_rows(json_t *o, uint32_t features)
         const char *job, *row;
     } rows[] = {
         {"matrix product, bfloat16", qg_gemm_pick(QG_W_BF16, features)->name},
+        {"matrix product, int8", qg_gemm_pick(QG_W_I8, features)->name},
         {"matrix product, float32", qg_gemm_pick(QG_W_F32, features)->name},
         {"attention, bfloat16 KV", qg_attn_pick(QG_W_BF16, features)->name},
         {"attention, float32 KV", qg_attn_pick(QG_W_F32, features)->name},
@@ -42,6 +43,7 @@ static qg_status add_measures(json_t *o, uint32_t features, qg_err *err)
     json_t *m = json_object();
     json_object_set_new(m, "threads", json_integer(qg_pool_threads(pool)));
     add_figure(m, "bfloat16 GFLOP/s", qg_measure_peak(qg_peak_pick(QG_W_BF16, features), pool));
+    add_figure(m, "int8 GOP/s", qg_measure_peak(qg_peak_pick(QG_W_I8, features), pool));
     add_figure(m, "float32 GFLOP/s", qg_measure_peak(qg_peak_pick(QG_W_F32, features), pool));
     qg_status rc = qg_measure_read(&memory, (size_t)256 << 20, pool, err);
     if (rc == QG_OK)

@@ -79,8 +79,8 @@ void qg_panel_i8_row(float *dst, const void *wp, int64_t k, int64_t row)
 {
     const int64_t c = row % QG_NR;
     for (int64_t i = 0; i < k; i++) {
-        const uint8_t *group = (const uint8_t *)wp +
-                               (row / QG_NR * qg_groups(k) + i / QG_GROUP) * QG_GROUP_BYTES;
+        const uint8_t *group =
+            (const uint8_t *)wp + (row / QG_NR * qg_groups(k) + i / QG_GROUP) * QG_GROUP_BYTES;
         const int64_t in = i % QG_GROUP;
         qg_bf16 scale;
         memcpy(&scale, group + c * 2, sizeof scale);

@@ -5,14 +5,14 @@
  * qx, qw in [-127, 127].  The inner sum is an exact integer (below 2^21, so exact as a float too);
  * then t = float(dot) * sw and y = fmaf(t, sx, y) from y = 0: all rows give the same bits.
  *
- *   weights   [ceil(n/32)] panels of [groups] x { sw [32] bf16, qw + 128 as [32][32 columns][4] u8 }
- *             A group takes 65 cache lines, read from front to back.
- *   prepared  [groups][128] int8 qx, then [groups] { float sx, int32 -128 * sum(qx) }
+ *   weights   [ceil(n/32)] panels of [groups] x { sw [32] bf16, qw + 128 as [32][32 columns][4] u8
+ * } A group takes 65 cache lines, read from front to back. prepared  [groups][128] int8 qx, then
+ * [groups] { float sx, int32 -128 * sum(qx) }
  *
  * Weights are stored with 128 added because VPDPBUSD multiplies unsigned by signed bytes: each dot
- * starts at -128 * sum(qx), which the row brings along, so no column sums are kept.  Four steps of a
- * column stand side by side in a 32-bit word: 16 words by 16 such quads are an AMX tile (TDPBSUD).
- * Padding along k has qx = 0; padding columns have qw = 0, sw = 0.
+ * starts at -128 * sum(qx), which the row brings along, so no column sums are kept.  Four steps of
+ * a column stand side by side in a 32-bit word: 16 words by 16 such quads are an AMX tile
+ * (TDPBSUD). Padding along k has qx = 0; padding columns have qw = 0, sw = 0.
  *
  * Why 128: DESIGN of the error and of the speed in docs/decisions/0007-int8.md. */
 #ifndef QG_KERN_QUANT_H
@@ -21,8 +21,8 @@
 #include "kern/panel.h"
 
 enum {
-    QG_GROUP = 128,                                 /* steps of k with one scale */
-    QG_QUADS = QG_GROUP / 4,                        /* a quad: four steps of all 32 columns */
+    QG_GROUP = 128,          /* steps of k with one scale */
+    QG_QUADS = QG_GROUP / 4, /* a quad: four steps of all 32 columns */
     QG_QUAD_BYTES = QG_NR * 4,
     QG_SW_BYTES = QG_NR * 2,                        /* the group's weight scales */
     QG_GROUP_BYTES = QG_SW_BYTES + QG_GROUP * QG_NR /* 4160 */

@@ -50,7 +50,7 @@ static qg_status pack_two(const qg_model *m, const qg_matrix *to, const qg_tenso
         for (size_t i = 0; i < n; i++)
             h[i] = qg_f32_to_bf16(f[i]);
         const void *rows = m->gemm->format == QG_W_F32 ? (const void *)f : (const void *)h;
-        m->gemm->pack(to->wp, rows, to->n, to->k, 0, qg_panels(m, to));
+        m->gemm->pack(to->wp, rows, to->n, to->k, 0, qg_panels(to));
     }
     bool ok = f && h;
     qg_mfree(f);
@@ -66,9 +66,9 @@ qg_status qg_heads_pack(qg_model *m, const qg_bound *b, qg_err *err)
     m->heads = h;
     h->inner = b->inner;
     memcpy(h->n_labels, b->n_labels, sizeof h->n_labels);
-    h->pre = (qg_matrix){.n = 2 * (int64_t)h->inner, .k = m->cfg->hidden};
+    h->pre = (qg_matrix){.gemm = m->gemm, .n = 2 * (int64_t)h->inner, .k = m->cfg->hidden};
     for (int half = 0; half < 2; half++)
-        h->out[half] = (qg_matrix){.n = n_half(h->n_labels, half), .k = h->inner};
+        h->out[half] = (qg_matrix){.gemm = m->gemm, .n = n_half(h->n_labels, half), .k = h->inner};
     qg_carve c = {0};
     lay_out(h, m, &c);
     if (c.overflow || !(h->mem = qg_aligned_alloc(64, c.at)))
@@ -115,7 +115,7 @@ static void half_heads(const qg_model *m, qg_scratch *s, qg_pool *pool, int half
     for (int32_t i = 0; i < rows; i++)
         m->vec->rmsnorm(x + i * s->ldy, x + i * s->ldy, h->norm[half], h->inner, m->cfg->rms_eps);
     m->gemm->prep(s->xp, x, s->ldy, rows, h->inner);
-    qg_product(m, s, pool, out, ldo, &h->out[half], rows, 0, qg_panels(m, &h->out[half]));
+    qg_product(s, pool, out, ldo, &h->out[half], rows, 0, qg_panels(&h->out[half]));
 }
 
 void qg_model_heads(const qg_model *model, qg_scratch *scratch, qg_pool *pool, const float *hidden,
@@ -127,8 +127,7 @@ void qg_model_heads(const qg_model *model, qg_scratch *scratch, qg_pool *pool, c
     for (int32_t at = 0; at < n; at += scratch->max_rows) {
         int32_t rows = n - at < scratch->max_rows ? n - at : scratch->max_rows;
         model->gemm->prep(scratch->xp, hidden + at * k, k, rows, k);
-        qg_product(model, scratch, pool, scratch->y, scratch->ldy, &h->pre, rows, 0,
-                   qg_panels(model, &h->pre));
+        qg_product(scratch, pool, scratch->y, scratch->ldy, &h->pre, rows, 0, qg_panels(&h->pre));
         half_heads(model, scratch, pool, 0, rows, out + at * width, width);
         half_heads(model, scratch, pool, 1, rows, out + at * width + replies, width);
     }

@@ -14,8 +14,8 @@ void qg_model_logits(const qg_model *model, qg_scratch *scratch, qg_pool *pool, 
     for (int32_t at = 0; at < n; at += scratch->max_rows) {
         int32_t rows = n - at < scratch->max_rows ? n - at : scratch->max_rows;
         model->gemm->prep(scratch->xp, hidden + at * k, k, rows, k);
-        qg_product(model, scratch, pool, logits + at * ldl, ldl, &model->out, rows, 0,
-                   qg_panels(model, &model->out));
+        qg_product(scratch, pool, logits + at * ldl, ldl, &model->out, rows, 0,
+                   qg_panels(&model->out));
     }
 }
 
@@ -55,7 +55,7 @@ qg_status qg_head_open(qg_head **out, const qg_model *model, const int32_t *ids,
     void *rows = gather_rows(model, ids, n_ids);
     qg_head *h = qg_calloc(1, sizeof *h);
     if (rows && h) {
-        h->w = (qg_matrix){.n = n_ids, .k = model->cfg->hidden};
+        h->w = (qg_matrix){.gemm = model->gemm, .n = n_ids, .k = model->cfg->hidden};
         h->w.wp = qg_aligned_alloc(64, model->gemm->packed_bytes(h->w.n, h->w.k));
     }
     if (!rows || !h || !h->w.wp) {
@@ -63,7 +63,7 @@ qg_status qg_head_open(qg_head **out, const qg_model *model, const int32_t *ids,
         qg_head_close(h);
         return qg_fail(err, QG_ERR_NOMEM, "out of memory for a head of %d ids", n_ids);
     }
-    model->gemm->pack(h->w.wp, rows, h->w.n, h->w.k, 0, qg_panels(model, &h->w));
+    model->gemm->pack(h->w.wp, rows, h->w.n, h->w.k, 0, qg_panels(&h->w));
     qg_mfree(rows);
     *out = h;
     return QG_OK;
@@ -86,6 +86,6 @@ void qg_head_logits(const qg_head *head, const qg_model *model, qg_scratch *scra
         int32_t rows = n - at < scratch->max_rows ? n - at : scratch->max_rows;
         gemm->prep(scratch->xp, hidden + at * k, k, rows, k);
         gemm->run(logits + at * ids, ids, scratch->xp, head->w.wp, rows, ids, k, 0,
-                  qg_panels(model, &head->w));
+                  qg_panels(&head->w));
     }
 }

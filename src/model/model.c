@@ -7,14 +7,17 @@
 static qg_status set_up(qg_model *m, const qg_model_options *opt, qg_err *err)
 {
     const qg_config *c = m->cfg;
-    if (opt->dtype != QG_DTYPE_AUTO && opt->dtype != QG_DTYPE_F32 && opt->dtype != QG_DTYPE_BF16)
-        return qg_fail(err, QG_ERR_UNSUPPORTED, "only float32 and bfloat16 are supported");
+    if (opt->dtype != QG_DTYPE_AUTO && opt->dtype != QG_DTYPE_F32 && opt->dtype != QG_DTYPE_BF16 &&
+        opt->dtype != QG_DTYPE_INT8)
+        return qg_fail(err, QG_ERR_UNSUPPORTED, "only float32, bfloat16 and int8 are supported");
     if (opt->max_positions < 0 || opt->max_positions > c->max_positions)
         return qg_fail(err, QG_ERR_ARG, "%d positions asked for, the model has %d",
                        opt->max_positions, c->max_positions);
     m->max_positions = opt->max_positions ? opt->max_positions : c->max_positions;
     qg_wformat format = opt->dtype == QG_DTYPE_F32 ? QG_W_F32 : QG_W_BF16;
-    m->gemm = qg_gemm_pick(format, opt->features);
+    m->gemm = m->layer = qg_gemm_pick(format, opt->features);
+    if (opt->dtype == QG_DTYPE_INT8)
+        m->layer = qg_gemm_pick(QG_W_I8, opt->features);
     m->attn = qg_attn_pick(format, opt->features);
     m->vec = qg_vec_pick(opt->features);
     m->attn_shape = (qg_attn_shape){
@@ -87,7 +90,7 @@ uint64_t qg_model_weight_bytes(const qg_model *model)
 
 const char *qg_model_kernel(const qg_model *model)
 {
-    return model->gemm->name;
+    return model->layer->name;
 }
 
 const char *qg_model_warning(const qg_model *model)

@@ -33,7 +33,8 @@ void qg_unbind(qg_bound *bound);
 /* ---- packed: what the kernels read ----------------------------------------------------------- */
 
 typedef struct qg_matrix {
-    uint8_t *wp; /* packed by the model's gemm row */
+    const qg_gemm *gemm;
+    uint8_t *wp; /* packed by gemm */
     int64_t n, k;
 } qg_matrix;
 
@@ -51,7 +52,8 @@ struct qg_model {
     const qg_modeldir *dir;
     const qg_config *cfg;
     int32_t max_positions;
-    const qg_gemm *gemm;
+    const qg_gemm *gemm;  /* of the output matrix, which is also the embedding, and of heads */
+    const qg_gemm *layer; /* of the layers' matrices: the same, or 8-bit */
     const qg_attn *attn;
     const qg_vec *vec;
     qg_attn_shape attn_shape;
@@ -74,6 +76,21 @@ int32_t qg_heads_inner(const qg_stream_heads *heads); /* 0 for NULL */
 
 /* Fills the matrices and vectors of model (gemm and cfg are set) from bound. */
 qg_status qg_pack(qg_model *model, const qg_bound *bound, qg_pool *pool, qg_err *err);
+
+/* Factors that even out the inputs of a layer's products, and what they make of the weights'
+ * columns (their inverses): all powers of two. */
+typedef struct qg_equal {
+    float *norm_in, *qkv_columns;       /* [hidden] */
+    float *norm_post, *gate_up_columns; /* [hidden] */
+    float *v_rows;                      /* [n_kv_heads * head_dim] */
+    float *o_columns;                   /* [n_heads * head_dim] */
+    float *up_rows, *down_columns;      /* [intermediate] */
+    uint8_t *mem;
+} qg_equal;
+
+qg_status qg_equal_open(qg_equal *e, const qg_config *c, qg_err *err);
+void qg_equal_close(qg_equal *e);
+void qg_equal_layer(qg_equal *e, const qg_config *c, const qg_bound_layer *b, qg_pool *pool);
 
 /* dst [n] float32 = elements [from, from + n) of t, exact (F32, BF16, F16). */
 void qg_tensor_f32(float *dst, const qg_tensor *t, int64_t from, int64_t n);
@@ -142,9 +159,9 @@ struct qg_scratch {
 /* ---- a pass ---------------------------------------------------------------------------------- */
 
 /* y [m][ldy] = (m prepared rows in s->xp) * w^T, only the columns of panels [p0, p1). */
-void qg_product(const qg_model *m, qg_scratch *s, qg_pool *pool, float *y, int64_t ldy,
-                const qg_matrix *w, int64_t rows, int64_t p0, int64_t p1);
-int64_t qg_panels(const qg_model *m, const qg_matrix *w);
+void qg_product(qg_scratch *s, qg_pool *pool, float *y, int64_t ldy, const qg_matrix *w,
+                int64_t rows, int64_t p0, int64_t p1);
+int64_t qg_panels(const qg_matrix *w);
 
 typedef struct qg_pass {
     const qg_model *m;

@@ -12,6 +12,8 @@ typedef struct pack_job {
     const qg_gemm *gemm;
     const qg_matrix *to;
     const qg_tensor *parts[3]; /* stacked by rows */
+    const float *columns;      /* [k] factors, or NULL; float32 only, like those of rows */
+    const float *rows[3];      /* of each part's rows, or NULL */
     int n_parts;
     size_t element; /* bytes of one in the kernel's format */
     int64_t step;   /* panels per item */
@@ -19,14 +21,20 @@ typedef struct pack_job {
     size_t stage_bytes;
 } pack_job;
 
+/* What pack reads: bf16 for bf16, else float32. */
+static bool reads_f32(qg_wformat format)
+{
+    return format != QG_W_BF16;
+}
+
 static size_t element_bytes(qg_wformat format)
 {
-    return format == QG_W_F32 ? sizeof(float) : sizeof(qg_bf16);
+    return reads_f32(format) ? sizeof(float) : sizeof(qg_bf16);
 }
 
 static bool same_format(const qg_tensor *t, qg_wformat format)
 {
-    return t->dtype == (format == QG_W_F32 ? QG_DTYPE_F32 : QG_DTYPE_BF16);
+    return t->dtype == (reads_f32(format) ? QG_DTYPE_F32 : QG_DTYPE_BF16);
 }
 
 /* ---- numbers --------------------------------------------------------------------------------- */
@@ -77,7 +85,7 @@ static void convert(uint8_t *dst, qg_wformat format, const qg_tensor *t, int64_t
         memcpy(dst, (const uint8_t *)t->data + (size_t)from * size, (size_t)n * size);
         return;
     }
-    if (format == QG_W_F32) {
+    if (reads_f32(format)) {
         qg_tensor_f32((float *)(void *)dst, t, from, n);
         return;
     }
@@ -94,6 +102,16 @@ static void convert(uint8_t *dst, qg_wformat format, const qg_tensor *t, int64_t
 
 /* ---- matrices -------------------------------------------------------------------------------- */
 
+/* Rows [from, to) of a part times their factors and their columns'. */
+static void apply_factors(const pack_job *j, float *v, int part, int64_t from, int64_t to)
+{
+    for (int64_t r = from; r < to; r++, v += j->to->k) {
+        const float row = j->rows[part] ? j->rows[part][r] : 1;
+        for (int64_t c = 0; c < j->to->k; c++)
+            v[c] *= row * j->columns[c];
+    }
+}
+
 /* Rows [lo, hi) of the stacked parts in the kernel's format: straight from the file when they lie
  * there in one piece, right type and aligned; else copied into stage. */
 static const void *stage_rows(const pack_job *j, uint8_t *stage, int64_t lo, int64_t hi)
@@ -108,11 +126,13 @@ static const void *stage_rows(const pack_job *j, uint8_t *stage, int64_t lo, int
         if (from >= to)
             continue;
         const uint8_t *src = (const uint8_t *)t->data + (size_t)from * row_bytes;
-        if (to - from == hi - lo && same_format(t, j->gemm->format) &&
+        if (to - from == hi - lo && same_format(t, j->gemm->format) && !j->columns &&
             (uintptr_t)src % j->element == 0)
             return src;
-        convert(stage + (size_t)(first + from - lo) * row_bytes, j->gemm->format, t, from * k,
-                (to - from) * k);
+        uint8_t *dst = stage + (size_t)(first + from - lo) * row_bytes;
+        convert(dst, j->gemm->format, t, from * k, (to - from) * k);
+        if (j->columns)
+            apply_factors(j, (float *)(void *)dst, i, from, to);
     }
     return stage;
 }
@@ -129,14 +149,16 @@ static void pack_panels(void *arg, int64_t item, int part)
     j->gemm->pack(to->wp + j->gemm->packed_bytes(lo, to->k), rows, hi - lo, to->k, 0, n_panels);
 }
 
-static qg_status pack_matrix(qg_model *m, const qg_matrix *to, const qg_tensor *const *parts,
-                             int n_parts, qg_pool *pool, qg_err *err)
+/* Packs one matrix: job says which parts and factors. */
+static qg_status pack_matrix(qg_model *m, const qg_matrix *to, pack_job job, qg_pool *pool,
+                             qg_err *err)
 {
-    pack_job j = {
-        .gemm = m->gemm, .to = to, .n_parts = n_parts, .element = element_bytes(m->gemm->format)};
-    memcpy(j.parts, parts, (size_t)n_parts * sizeof *parts);
-    size_t panel = (size_t)m->gemm->nr * (size_t)to->k * j.element;
-    int64_t panels = qg_panels(m, to);
+    pack_job j = job;
+    j.gemm = to->gemm;
+    j.to = to;
+    j.element = element_bytes(to->gemm->format);
+    size_t panel = (size_t)to->gemm->nr * (size_t)to->k * j.element;
+    int64_t panels = qg_panels(to);
     j.step = panel < STAGE_BYTES ? (int64_t)(STAGE_BYTES / panel) : 1;
     if (j.step > panels)
         j.step = panels;
@@ -148,16 +170,16 @@ static qg_status pack_matrix(qg_model *m, const qg_matrix *to, const qg_tensor *
         return qg_fail(err, QG_ERR_NOMEM, "out of memory while packing weights");
     qg_items_run(pool, threads, pack_panels, &j, (panels + j.step - 1) / j.step);
     qg_mfree(j.stage);
-    for (int i = 0; i < n_parts; i++)
-        qg_modeldir_drop(m->dir, parts[i]);
+    for (int i = 0; i < j.n_parts; i++)
+        qg_modeldir_drop(m->dir, j.parts[i]);
     return QG_OK;
 }
 
 /* ---- the whole model ------------------------------------------------------------------------- */
 
-static void place(const qg_model *m, qg_carve *c, qg_matrix *to, int64_t n, int64_t k)
+static void place(const qg_gemm *g, qg_carve *c, qg_matrix *to, int64_t n, int64_t k)
 {
-    *to = (qg_matrix){.wp = qg_carve_take(c, 1, m->gemm->packed_bytes(n, k)), .n = n, .k = k};
+    *to = (qg_matrix){.gemm = g, .wp = qg_carve_take(c, 1, g->packed_bytes(n, k)), .n = n, .k = k};
 }
 
 static float *place_vector(qg_carve *c, int32_t n)
@@ -172,15 +194,15 @@ static void lay_out(qg_model *m, qg_carve *c)
     int64_t q = (int64_t)cfg->n_heads * cfg->head_dim,
             kv = (int64_t)cfg->n_kv_heads * cfg->head_dim;
     if (!m->heads)
-        place(m, c, &m->out, cfg->vocab_size, hidden);
+        place(m->gemm, c, &m->out, cfg->vocab_size, hidden);
     m->norm = place_vector(c, cfg->hidden);
     m->inv_freq = place_vector(c, cfg->head_dim / 2);
     for (int32_t i = 0; i < cfg->n_layers; i++) {
         qg_layer *l = &m->layers[i];
-        place(m, c, &l->qkv, q + 2 * kv, hidden);
-        place(m, c, &l->o, hidden, q);
-        place(m, c, &l->gate_up, 2 * inter, hidden);
-        place(m, c, &l->down, hidden, inter);
+        place(m->layer, c, &l->qkv, q + 2 * kv, hidden);
+        place(m->layer, c, &l->o, hidden, q);
+        place(m->layer, c, &l->gate_up, 2 * inter, hidden);
+        place(m->layer, c, &l->down, hidden, inter);
         l->norm_in = place_vector(c, cfg->hidden);
         l->norm_post = place_vector(c, cfg->hidden);
         l->q_norm = place_vector(c, cfg->head_dim);
@@ -193,18 +215,52 @@ static void copy_vector(float *to, const qg_tensor *t)
     qg_tensor_f32(to, t, 0, t->dim[0]);
 }
 
-static qg_status pack_layer(qg_model *m, qg_layer *l, const qg_bound_layer *b, qg_pool *pool,
-                            qg_err *err)
+/* e: factors of this layer, or NULL. */
+static void copy_norms(qg_layer *l, const qg_bound_layer *b, const qg_equal *e)
 {
     copy_vector(l->norm_in, b->norm_in);
     copy_vector(l->norm_post, b->norm_post);
     copy_vector(l->q_norm, b->q_norm);
     copy_vector(l->k_norm, b->k_norm);
-    QG_TRY(pack_matrix(m, &l->qkv, (const qg_tensor *[]){b->q, b->k, b->v}, 3, pool, err));
-    QG_TRY(pack_matrix(m, &l->o, &b->o, 1, pool, err));
-    QG_TRY(pack_matrix(m, &l->gate_up, (const qg_tensor *[]){b->gate, b->up}, 2, pool, err));
-    QG_TRY(pack_matrix(m, &l->down, &b->down, 1, pool, err));
-    return QG_OK;
+    for (int64_t i = 0; e && i < b->norm_in->dim[0]; i++) {
+        l->norm_in[i] *= e->norm_in[i];
+        l->norm_post[i] *= e->norm_post[i];
+    }
+}
+
+static qg_status pack_layer(qg_model *m, qg_layer *l, const qg_bound_layer *b, const qg_equal *e,
+                            qg_pool *pool, qg_err *err)
+{
+    pack_job qkv = {.parts = {b->q, b->k, b->v}, .n_parts = 3};
+    pack_job o = {.parts = {b->o}, .n_parts = 1};
+    pack_job gate_up = {.parts = {b->gate, b->up}, .n_parts = 2};
+    pack_job down = {.parts = {b->down}, .n_parts = 1};
+    if (e) {
+        qkv.columns = e->qkv_columns;
+        qkv.rows[2] = e->v_rows;
+        o.columns = e->o_columns;
+        gate_up.columns = e->gate_up_columns;
+        gate_up.rows[1] = e->up_rows;
+        down.columns = e->down_columns;
+    }
+    copy_norms(l, b, e);
+    QG_TRY(pack_matrix(m, &l->qkv, qkv, pool, err));
+    QG_TRY(pack_matrix(m, &l->o, o, pool, err));
+    QG_TRY(pack_matrix(m, &l->gate_up, gate_up, pool, err));
+    return pack_matrix(m, &l->down, down, pool, err);
+}
+
+static qg_status pack_layers(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err)
+{
+    qg_equal equal = {0}, *e = m->layer->format == QG_W_I8 ? &equal : NULL;
+    qg_status rc = e ? qg_equal_open(e, m->cfg, err) : QG_OK;
+    for (int32_t i = 0; rc == QG_OK && i < m->cfg->n_layers; i++) {
+        if (e)
+            qg_equal_layer(e, m->cfg, &bound->layers[i], pool);
+        rc = pack_layer(m, &m->layers[i], &bound->layers[i], e, pool, err);
+    }
+    qg_equal_close(&equal);
+    return rc;
 }
 
 /* The output matrix comes first: it is by far the largest in the file, so that its pages are gone
@@ -212,10 +268,10 @@ static qg_status pack_layer(qg_model *m, qg_layer *l, const qg_bound_layer *b, q
  * the file. */
 static qg_status pack_output(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err)
 {
-    const qg_tensor *out = bound->lm_head ? bound->lm_head : bound->embed;
+    const pack_job out = {.parts = {bound->lm_head ? bound->lm_head : bound->embed}, .n_parts = 1};
     m->embed = bound->lm_head || bound->stream ? bound->embed : NULL;
     m->lm_head_differs = bound->lm_head_differs;
-    return bound->stream ? QG_OK : pack_matrix(m, &m->out, &out, 1, pool, err);
+    return bound->stream ? QG_OK : pack_matrix(m, &m->out, out, pool, err);
 }
 
 qg_status qg_pack(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err)
@@ -233,7 +289,5 @@ qg_status qg_pack(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err
     QG_TRY(pack_output(m, bound, pool, err));
     copy_vector(m->norm, bound->norm);
     qg_rope_freqs(m->inv_freq, m->cfg->head_dim, m->cfg->rope_theta);
-    for (int32_t i = 0; i < m->cfg->n_layers; i++)
-        QG_TRY(pack_layer(m, &m->layers[i], &bound->layers[i], pool, err));
-    return QG_OK;
+    return pack_layers(m, bound, pool, err);
 }

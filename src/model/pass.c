@@ -20,17 +20,17 @@ static void for_row_groups(qg_pass *p, qg_item_fn *fn)
 
 static void product(qg_pass *p, const qg_matrix *w, int64_t p0, int64_t p1)
 {
-    qg_product(p->m, p->s, p->pool, p->s->y, p->s->ldy, w, p->n, p0, p1);
+    qg_product(p->s, p->pool, p->s->y, p->s->ldy, w, p->n, p0, p1);
 }
 
 static void whole_product(qg_pass *p, const qg_matrix *w)
 {
-    product(p, w, 0, qg_panels(p->m, w));
+    product(p, w, 0, qg_panels(w));
 }
 
 static uint8_t *xp_row(const qg_pass *p, int64_t row, int64_t k)
 {
-    return p->s->xp + (size_t)row * p->m->gemm->x_bytes(k);
+    return p->s->xp + (size_t)row * p->m->layer->x_bytes(k);
 }
 
 /* ---- norms and residual ---------------------------------------------------------------------- */
@@ -43,7 +43,7 @@ static void norm_rows(const qg_pass *p, const float *w, int64_t lo, int64_t hi, 
     float *tmp = p->s->tmp + part * QG_ROW_GROUP * hidden;
     for (int64_t i = lo; i < hi; i++)
         p->m->vec->rmsnorm(tmp + (i - lo) * hidden, p->s->x + i * hidden, w, hidden, c->rms_eps);
-    p->m->gemm->prep(xp_row(p, lo, hidden), tmp, hidden, hi - lo, hidden);
+    p->m->layer->prep(xp_row(p, lo, hidden), tmp, hidden, hi - lo, hidden);
 }
 
 static void add_rows(const qg_pass *p, int64_t lo, int64_t hi)
@@ -174,7 +174,7 @@ static void prep_attended(void *arg, int64_t item, int part)
     int64_t lo, hi, width = q_width(p);
     (void)part;
     row_group(p, item, &lo, &hi);
-    p->m->gemm->prep(xp_row(p, lo, width), p->s->a + lo * width, width, hi - lo, width);
+    p->m->layer->prep(xp_row(p, lo, width), p->s->a + lo * width, width, hi - lo, width);
 }
 
 /* Only wanted rows go on: everything that is kept per row moves up.  Indices rise, so a row never
@@ -184,7 +184,7 @@ static void keep_wanted(qg_pass *p)
     qg_scratch *s = p->s;
     const qg_config *c = p->m->cfg;
     size_t hidden = (size_t)c->hidden, half = (size_t)c->head_dim / 2;
-    size_t xp = p->m->gemm->x_bytes(c->hidden);
+    size_t xp = p->m->layer->x_bytes(c->hidden);
     for (int32_t to = 0; to < p->n_wanted; to++) {
         size_t i = (size_t)to, from = (size_t)s->wanted[to];
         if (i == from)
@@ -206,13 +206,13 @@ static void keep_wanted(qg_pass *p)
 static void project_qkv(qg_pass *p)
 {
     const qg_matrix *w = &p->layer->qkv;
-    int64_t nr = p->m->gemm->nr, width = q_width(p);
+    int64_t nr = p->m->layer->nr, width = q_width(p);
     if (p->layer_at < p->m->cfg->n_layers - 1) {
         whole_product(p, w);
         for_row_groups(p, qkv_rows);
         return;
     }
-    product(p, w, width / nr, qg_panels(p->m, w));
+    product(p, w, width / nr, qg_panels(w));
     for_row_groups(p, kv_rows);
     keep_wanted(p);
     product(p, w, 0, (width + nr - 1) / nr); /* a shared panel spoils k, which is stored by now */
@@ -231,7 +231,7 @@ static void mlp_rows(void *arg, int64_t item, int part)
         float *gate = p->s->y + i * ldy;
         p->m->vec->silu_mul(gate, gate, gate + inter, inter);
     }
-    p->m->gemm->prep(xp_row(p, lo, inter), p->s->y + lo * ldy, ldy, hi - lo, inter);
+    p->m->layer->prep(xp_row(p, lo, inter), p->s->y + lo * ldy, ldy, hi - lo, inter);
 }
 
 void qg_pass_layer(qg_pass *p)

@@ -29,19 +29,19 @@ static void multiply(void *arg, int64_t item, int part)
                  j->w->wp, smaller(ROW_BLOCK, j->rows - row), j->w->n, j->w->k, p0, p1);
 }
 
-int64_t qg_panels(const qg_model *m, const qg_matrix *w)
+int64_t qg_panels(const qg_matrix *w)
 {
-    return (w->n + m->gemm->nr - 1) / m->gemm->nr;
+    return (w->n + w->gemm->nr - 1) / w->gemm->nr;
 }
 
-void qg_product(const qg_model *m, qg_scratch *s, qg_pool *pool, float *y, int64_t ldy,
-                const qg_matrix *w, int64_t rows, int64_t p0, int64_t p1)
+void qg_product(qg_scratch *s, qg_pool *pool, float *y, int64_t ldy, const qg_matrix *w,
+                int64_t rows, int64_t p0, int64_t p1)
 {
     if (rows < 1 || p0 >= p1)
         return;
     int64_t shares = s->parts == 1 ? 1 : (int64_t)s->parts * ITEMS_PER_THREAD;
     int64_t step = (p1 - p0 + shares - 1) / shares;
-    product_job j = {.gemm = m->gemm,
+    product_job j = {.gemm = w->gemm,
                      .w = w,
                      .xp = s->xp,
                      .y = y,

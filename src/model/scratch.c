@@ -16,9 +16,10 @@ static size_t widest_xp(const qg_model *m)
                               qg_heads_inner(m->heads)};
     size_t most = 0;
     for (size_t i = 0; i < QG_COUNT(widths); i++)
-        if (m->gemm->x_bytes(widths[i]) > most)
-            most = m->gemm->x_bytes(widths[i]);
-    return most;
+        if (m->layer->x_bytes(widths[i]) > most)
+            most = m->layer->x_bytes(widths[i]);
+    const size_t out = m->gemm->x_bytes(c->hidden);
+    return out > most ? out : most;
 }
 
 static void lay_out(qg_scratch *s, const qg_model *m, qg_carve *c)

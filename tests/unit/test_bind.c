@@ -92,7 +92,7 @@ static void options_are_checked(void **state)
     qg_modeldir *dir;
     qg_pool *pool;
     qg_model *m;
-    assert_int_equal(open_spec(&s, QG_DTYPE_INT8, &err), QG_ERR_UNSUPPORTED);
+    assert_int_equal(open_spec(&s, QG_DTYPE_INT4, &err), QG_ERR_UNSUPPORTED);
     assert_int_equal(open_spec(&s, QG_DTYPE_F16, &err), QG_ERR_UNSUPPORTED);
     assert_int_equal(tiny_model_open(&dir, &t, &s, &err), QG_OK);
     assert_int_equal(qg_pool_open(&pool, 1, &err), QG_OK);

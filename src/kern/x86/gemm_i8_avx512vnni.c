@@ -13,8 +13,8 @@ static inline __attribute__((always_inline)) void add_product(__m512i *sum, __m5
     __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(w), "v"(x));
 }
 
-/* dot [2 * panels][rows] vectors = one group's integer sums, held in registers meanwhile (12 rows x 1 panel:
- * 24 sums, 2 weights, 1 activation). */
+/* dot [2 * panels][rows] vectors = one group's integer sums, held in registers meanwhile (12 rows x
+ * 1 panel: 24 sums, 2 weights, 1 activation). */
 static inline __attribute__((always_inline)) void multiply(int32_t *dot, const qg_tile *t,
                                                            const qg_xgroup *const *tail, int64_t g,
                                                            const int rows, const int panels)
@@ -107,8 +107,7 @@ QG_TILES_512(i8_avx512vnni, tile)
 /* 16 values from `from` on, those past `left` zero. */
 static inline __m512 masked(const float *from, int64_t left)
 {
-    const __mmask16 mask =
-        (__mmask16)(left >= 16 ? 0xffff : left > 0 ? (1u << left) - 1 : 0);
+    const __mmask16 mask = (__mmask16)(left >= 16 ? 0xffff : left > 0 ? (1u << left) - 1 : 0);
     return _mm512_maskz_loadu_ps(mask, from);
 }
 
