@@ -69,6 +69,7 @@ size_t qg_panel_i8_bytes(int64_t n, int64_t k);
 void qg_panel_i8_pack(void *wp, const void *w, int64_t n, int64_t k, int64_t p0, int64_t p1);
 void qg_panel_i8_row(float *dst, const void *wp, int64_t k, int64_t row);
 
+/* Prepared rows as above; an odd number of cache lines. */
 size_t qg_x_i8_bytes(int64_t k);
 void qg_x_i8_prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
 

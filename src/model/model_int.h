@@ -88,8 +88,10 @@ typedef struct qg_equal {
     uint8_t *mem;
 } qg_equal;
 
+/* Memory for the factors of one layer at a time.  QG_ERR_NOMEM. */
 qg_status qg_equal_open(qg_equal *e, const qg_config *c, qg_err *err);
-void qg_equal_close(qg_equal *e);
+void qg_equal_close(qg_equal *e); /* a zeroed one is fine */
+/* Sets them from one layer's weights, all of which are read once. */
 void qg_equal_layer(qg_equal *e, const qg_config *c, const qg_bound_layer *b, qg_pool *pool);
 
 /* dst [n] float32 = elements [from, from + n) of t, exact (F32, BF16, F16). */
