@@ -1,5 +1,7 @@
 /* qguard: one command, many jobs.  Picks the subcommand; each has a file of its own. */
+#include "base/limits.h"
 #include "cli/io.h"
+#include "cli/vllm_flags.h"
 
 #include <signal.h>
 #include <string.h>
@@ -13,7 +15,9 @@ const cli_command cli_commands[] = {
      "usage.",
      1, cmd_check},
     {"serve", CMD_SERVE, "[MODEL] [options]", "Serve verdicts over HTTP, as vLLM serves the model",
-     NULL, 1, cmd_serve},
+     "The flags of vllm serve are taken too: what means nothing here is noted and ignored, what "
+     "would change the answers and is not in this version is refused.",
+     1, cmd_serve},
     {"tokenize", CMD_TOKENIZE, "[options]", "Text on standard input to token ids, and back",
      "With --jsonl: rows {\"text\":…} -> {\"ids\":[…]}; with --decode: rows {\"ids\":[…]} -> "
      "{\"text\":…}.",
@@ -71,6 +75,30 @@ static int unknown(const char *name)
     return EXIT_USAGE;
 }
 
+static int parse_and_run(const cli_command *command, int argc, char **argv)
+{
+    cli_args args = {.port = 8000, .concurrency = 32, .request_timeout_s = 60};
+    if (!cli_parse(command, argc, argv, &args))
+        return EXIT_USAGE;
+    if (args.help) {
+        cli_help(command);
+        return cli_finish(EXIT_DONE);
+    }
+    if (command->bit != CMD_SERVE)
+        signal(SIGINT, interrupted);
+    return cli_finish(command->run(&args));
+}
+
+static int run(const cli_command *command, int argc, char **argv)
+{
+    qg_arena arena;
+    qg_arena_init(&arena, QG_MAX_TEXT_BYTES);
+    bool fine = command->bit != CMD_SERVE || cli_from_vllm(argc, argv, &arena, &argc, &argv);
+    int code = fine ? parse_and_run(command, argc, argv) : EXIT_USAGE;
+    qg_arena_free(&arena);
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -84,14 +112,5 @@ int main(int argc, char **argv)
     const cli_command *command = find(strcmp(argv[1], "--version") ? argv[1] : "version");
     if (!command)
         return unknown(argv[1]);
-    cli_args args = {.port = 8000, .concurrency = 32, .request_timeout_s = 60};
-    if (!cli_parse(command, argc - 2, argv + 2, &args))
-        return EXIT_USAGE;
-    if (args.help) {
-        cli_help(command);
-        return cli_finish(EXIT_DONE);
-    }
-    if (command->bit != CMD_SERVE)
-        signal(SIGINT, interrupted);
-    return cli_finish(command->run(&args));
+    return run(command, argc - 2, argv + 2);
 }

@@ -1,0 +1,53 @@
+"""`qguard serve` with the command line of `vllm serve`: MODEL /nowhere tells that parsing went well."""
+import pytest
+
+MODEL = "/nowhere"
+
+
+def parsed(run_qguard, *args):
+    """The notes on stderr, once the command got as far as opening the model."""
+    done = run_qguard("serve", *args)
+    assert done.returncode == 1 and not done.stdout, done.stderr
+    *notes, last = done.stderr.splitlines()
+    assert last == f"qguard: {MODEL}: No such file or directory"
+    return notes
+
+
+def test_ours_pass_without_a_note(run_qguard):
+    for args in (["--port", "0"], ["--host", "0.0.0.0", "--served-model-name", "a"],
+                 ["--served-model-name=a", "--served-model-name", "b"], ["--max_model_len", "512"],
+                 ["--max_model_len=512"], ["--max-model-len", "32k"], ["--max-model-len", "1.5K"],
+                 ["--max-model-len", "auto"], ["--max-model-len", "-1"], ["--context-length", "99"],
+                 ["--dtype", "half"], ["--dtype", "float"], ["--dtype=bfloat16"],
+                 ["--api_key", "some_key"]):
+        assert parsed(run_qguard, MODEL, *args) == [], args
+        assert parsed(run_qguard, *args, MODEL) == [], args
+
+
+def test_a_list_of_values_behind_the_model(run_qguard):
+    assert parsed(run_qguard, MODEL, "--served-model-name", "a", "b", "c", "--port", "0") == []
+    assert parsed(run_qguard, "--model", MODEL, "--api-key", "k", "l") == []
+    assert parsed(run_qguard, "--model-path", MODEL, "--api-key", "k", "l") == []
+
+
+@pytest.mark.parametrize("args", [
+    ["--gpu-memory-utilization", "0.9"], ["--gpu_memory_utilization=0.9"], ["-tp", "2"],
+    ["--tensor-parallel-size", "1"], ["--enforce-eager"], ["--trust-remote-code"], ["-q", "fp8"],
+    ["--no-enable-prefix-caching"], ["--limit-mm-per-prompt", '{"image":0}'],
+    ["--mem-fraction-static", "0.8"], ["--allowed-origins", '["*"]'], ["--seed", "-1"]])
+def test_what_means_nothing_here_is_noted_once(run_qguard, args):
+    notes = parsed(run_qguard, MODEL, *args)
+    name = args[0].split("=")[0].replace("_", "-")
+    assert notes == [f"qguard serve: {name} means nothing here and is ignored"]
+
+
+@pytest.mark.parametrize("args, says", [
+    (["--chat-template", "x"], "--chat-template is not in this version"),
+    (["--ssl_keyfile=x"], "--ssl-keyfile is not in this version"),
+    (["--seed"], "--seed needs a value"), (["--served-model-name"], "needs a value"),
+    (["--max-model-len", "many"], "'many' is not a number"), (["--max-model-len", "32g"], "'32g'"),
+    (["--max-model-len", "k"], "'k'"), (["--no-sense"], "unknown option --no-sense"),
+    (["--dtype", "int3"], "int3"), (["--served-model-name", "a", "--", "b"], "unexpected 'b'")])
+def test_wrong_usage_is_2(run_qguard, args, says):
+    done = run_qguard("serve", MODEL, *args)
+    assert done.returncode == 2 and says in done.stderr and not done.stdout
