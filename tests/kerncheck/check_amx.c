@@ -109,7 +109,7 @@ static void dpb_is_as_documented(void **state)
         fill_tile(&r, &s, 3, false);
         fill_tile(&r, &s, 6, false);
         before = s;
-        (is_signed ? qg_amx_soft_dpbssd : qg_amx_soft_dpbusd)(&s, 1, 3, 6);
+        (is_signed ? qg_amx_soft_dpbssd : qg_amx_soft_dpbsud)(&s, 1, 3, 6);
         for (int y = 0; y < m; y++)
             for (int x = 0; x < n; x++) {
                 int32_t c, got;
@@ -117,8 +117,8 @@ static void dpb_is_as_documented(void **state)
                 memcpy(&got, &s.tile[1][y][x * 4], sizeof got);
                 int64_t want = c;
                 for (int j = 0; j < 4 * k; j++) {
-                    const uint8_t a = s.tile[3][y][j];
-                    want += (is_signed ? (int8_t)a : a) * (int8_t)s.tile[6][j / 4][4 * x + j % 4];
+                    const uint8_t b = s.tile[6][j / 4][4 * x + j % 4];
+                    want += (int8_t)s.tile[3][y][j] * (is_signed ? (int8_t)b : b);
                 }
                 assert_int_equal((uint32_t)got, (uint32_t)want);
             }
@@ -293,8 +293,8 @@ static bool in_registers(const insn *i)
         qg_amx_soft_dpbf16ps(&trapped, c, a, b);
     else if (i->opcode == 0x5e && i->prefix == PF2 && b < QG_AMX_TILES)
         qg_amx_soft_dpbssd(&trapped, c, a, b);
-    else if (i->opcode == 0x5e && i->prefix == P66 && b < QG_AMX_TILES)
-        qg_amx_soft_dpbusd(&trapped, c, a, b);
+    else if (i->opcode == 0x5e && i->prefix == PF3 && b < QG_AMX_TILES)
+        qg_amx_soft_dpbsud(&trapped, c, a, b);
     else
         return false;
     return true;
@@ -322,19 +322,19 @@ static const struct {
     {31, 33, 257}, {32, 96, 128}, {33, 130, 96}, {48, 40, 65},  {129, 70, 40}, {65, 200, 4500},
 };
 
-/* Random x and w; y of both rows, in canaries. */
+/* Weights as the row packs them: bf16, or float for I8.  Random x and w; y in canaries. */
 static void run_row(const qg_gemm *g, float *y, int64_t ldy, int64_t m, int64_t n, int64_t k)
 {
     rng r = {(uint64_t)(m * 1000003 + n * 1009 + k)};
-    const size_t w_bytes = (size_t)(n * k) * sizeof(qg_bf16), x_bytes = (size_t)(m * k) * 4;
+    const size_t w_bytes = (size_t)(n * k) * 4, x_bytes = (size_t)(m * k) * 4;
     const size_t wp_bytes = g->packed_bytes(n, k), xp_bytes = g->x_bytes(k) * (size_t)m;
     const int64_t panels = (n + g->nr - 1) / g->nr;
-    qg_bf16 *w = guard_alloc(w_bytes);
-    float *x = guard_alloc(x_bytes);
+    float *w = guard_alloc(w_bytes), *x = guard_alloc(x_bytes);
     uint8_t *wp = guard_alloc(wp_bytes), *xp = guard_alloc(xp_bytes);
-    for (int64_t i = 0; i < n * k; i++)
-        w[i] = qg_f32_to_bf16(rng_float(&r));
+    rng_fill(&r, w, (size_t)(n * k));
     rng_fill(&r, x, (size_t)(m * k));
+    for (int64_t i = 0; g->format == QG_W_BF16 && i < n * k; i++)
+        ((qg_bf16 *)(void *)w)[i] = qg_f32_to_bf16(w[i]);
     for (int64_t i = 0; i < m * ldy; i++)
         y[i] = i % ldy < n ? NAN : CANARY;
     g->pack(wp, w, n, k, 0, panels);
@@ -357,7 +357,7 @@ static void compare_rows(const qg_gemm *real, const qg_gemm *soft)
         snprintf(what, sizeof what, "%s m=%d n=%d k=%d", real->name, (int)m, (int)n, (int)k);
         run_row(real, got, ldy, m, n, k);
         run_row(soft, want, ldy, m, n, k);
-        if (n_trapped)
+        if (n_trapped || real->format == QG_W_I8)
             assert_bits(got, want, (size_t)(m * ldy), what);
         else if (memcmp(got, want, bytes) != 0)
             printf("%s: the processor's bits are not the manual's\n", what);
@@ -387,6 +387,8 @@ static void machine_code_does_what_the_emulation_does(void **state)
     n_trapped = 0;
     assert_int_equal(sigaction(SIGILL, &trap, &before), 0);
     compare_rows(real, soft);
+    if (soft->format == QG_W_I8) /* integer sums are exact: all rows of the format agree */
+        compare_rows(real, qg_gemm_pick(QG_W_I8, 0));
     assert_int_equal(sigaction(SIGILL, &before, NULL), 0);
     printf("%s: %s\n", real->name,
            has & amx ? "on the processor's tiles" : "NO AMX HERE: tile instructions trapped");

@@ -248,14 +248,16 @@ int main(void)
                                               nan_and_inf_reach_their_row_or_column};
     static const char *const what[] = {"equals plain C", "equals plain C at the ends",
                                        "NaN and Inf reach their row or column"};
+    const qg_gemm *const *const tables[] = {qg_gemm_rows(), qg_gemm_emulated_rows()};
     char names[MAX_TESTS][100];
     size_t n = 2;
-    for (const qg_gemm *const *g = qg_gemm_rows(); *g; g++)
-        for (size_t i = 0; (*g)->format == QG_W_I8 && i < QG_COUNT(each) && n < MAX_TESTS; i++) {
-            snprintf(names[n], sizeof names[n], "%s: %s", (*g)->name, what[i]);
-            tests[n] = (struct CMUnitTest){
-                .name = names[n], .test_func = each[i], .initial_state = (void *)(uintptr_t)*g};
-            n++;
-        }
+    for (size_t t = 0; t < QG_COUNT(tables); t++)
+        for (const qg_gemm *const *g = tables[t]; *g; g++)
+            for (size_t i = 0; (*g)->format == QG_W_I8 && i < QG_COUNT(each) && n < MAX_TESTS;
+                 i++, n++) {
+                snprintf(names[n], sizeof names[n], "%s: %s", (*g)->name, what[i]);
+                tests[n] = (struct CMUnitTest){
+                    .name = names[n], .test_func = each[i], .initial_state = (void *)(uintptr_t)*g};
+            }
     return _cmocka_run_group_tests("i8", tests, n, NULL, NULL);
 }

@@ -136,7 +136,7 @@ void qg_amx_soft_dpbf16ps(qg_amx_soft *s, int c, int a, int b)
 }
 
 /* Sums wrap, as in the processor. */
-static void dpb(qg_amx_soft *s, int c, int a, int b, bool a_is_signed)
+static void dpb(qg_amx_soft *s, int c, int a, int b, bool b_is_signed)
 {
     enum { N = QG_AMX_ROW_BYTES / 4 };
     if (!shapes_fit(s, c, a, b)) {
@@ -151,8 +151,8 @@ static void dpb(qg_amx_soft *s, int c, int a, int b, bool a_is_signed)
             get_row(y, s->tile[b][k]);
             for (int n = 0; n < s->config.row_bytes[c] / 4; n++)
                 for (int i = 0; i < 4; i++) {
-                    const int xi = a_is_signed ? (int8_t)x[k].byte[i] : x[k].byte[i];
-                    to[n].u += (uint32_t)(xi * (int8_t)y[n].byte[i]);
+                    const int yi = b_is_signed ? (int8_t)y[n].byte[i] : y[n].byte[i];
+                    to[n].u += (uint32_t)((int8_t)x[k].byte[i] * yi);
                 }
         }
         memcpy(s->tile[c][m], to, s->config.row_bytes[c]);
@@ -164,7 +164,7 @@ void qg_amx_soft_dpbssd(qg_amx_soft *s, int c, int a, int b)
     dpb(s, c, a, b, true);
 }
 
-void qg_amx_soft_dpbusd(qg_amx_soft *s, int c, int a, int b)
+void qg_amx_soft_dpbsud(qg_amx_soft *s, int c, int a, int b)
 {
     dpb(s, c, a, b, false);
 }

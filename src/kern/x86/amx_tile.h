@@ -45,7 +45,7 @@ void qg_amx_soft_load(qg_amx_soft *s, int t, const void *base, size_t stride);
 void qg_amx_soft_store(const qg_amx_soft *s, int t, void *base, size_t stride);
 void qg_amx_soft_dpbf16ps(qg_amx_soft *s, int c, int a, int b);
 void qg_amx_soft_dpbssd(qg_amx_soft *s, int c, int a, int b);
-void qg_amx_soft_dpbusd(qg_amx_soft *s, int c, int a, int b); /* a unsigned, b signed */
+void qg_amx_soft_dpbsud(qg_amx_soft *s, int c, int a, int b); /* a signed, b unsigned */
 
 #define QG_AMX_DO(s, soft, ...)                                                                    \
     do {                                                                                           \
@@ -76,7 +76,7 @@ void qg_amx_soft_dpbusd(qg_amx_soft *s, int c, int a, int b); /* a unsigned, b s
               :)
 #define QG_AMX_DPBSSD(s, c, a, b)                                                                  \
     QG_AMX_DO(s, qg_amx_soft_dpbssd(s, c, a, b), "tdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #c : :)
-#define QG_AMX_DPBUSD(s, c, a, b)                                                                  \
-    QG_AMX_DO(s, qg_amx_soft_dpbusd(s, c, a, b), "tdpbusd %%tmm" #b ", %%tmm" #a ", %%tmm" #c : :)
+#define QG_AMX_DPBSUD(s, c, a, b)                                                                  \
+    QG_AMX_DO(s, qg_amx_soft_dpbsud(s, c, a, b), "tdpbsud %%tmm" #b ", %%tmm" #a ", %%tmm" #c : :)
 
 #endif

@@ -6,6 +6,7 @@
 #include "kern/x86/tile.h"
 
 extern const qg_gemm qg_gemm_bf16_amx, qg_gemm_bf16_amx_emulated;
+extern const qg_gemm qg_gemm_i8_amx, qg_gemm_i8_amx_emulated;
 extern const qg_gemm qg_gemm_bf16_avx512bf16, qg_gemm_bf16_avx512, qg_gemm_bf16_avx2;
 extern const qg_gemm qg_gemm_f32_avx512, qg_gemm_f32_avx2;
 extern const qg_gemm qg_gemm_i8_avx512vnni, qg_gemm_i8_avx2;
@@ -24,7 +25,7 @@ void qg_x_i8_prep_avx512(void *xp, const float *x, int64_t ldx, int64_t m, int64
 
 extern const qg_vec qg_vec_avx512, qg_vec_avx2;
 
-extern const qg_peak qg_peak_bf16_amx, qg_peak_bf16_avx512bf16;
+extern const qg_peak qg_peak_bf16_amx, qg_peak_i8_amx, qg_peak_bf16_avx512bf16;
 extern const qg_peak qg_peak_f32_avx512, qg_peak_bf16_avx512;
 extern const qg_peak qg_peak_f32_avx2, qg_peak_bf16_avx2;
 extern const qg_peak qg_peak_i8_avx512vnni, qg_peak_i8_avx2;

@@ -7,16 +7,27 @@
 const qg_gemm *const *qg_gemm_rows(void)
 {
     static const qg_gemm *const rows[] = {
-        &qg_gemm_bf16_amx,      &qg_gemm_bf16_avx512bf16, &qg_gemm_bf16_avx512, &qg_gemm_bf16_avx2,
-        &qg_gemm_bf16_ref,      &qg_gemm_f32_avx512,      &qg_gemm_f32_avx2,    &qg_gemm_f32_ref,
-        &qg_gemm_i8_avx512vnni, &qg_gemm_i8_avx2,         &qg_gemm_i8_ref,      NULL,
+        &qg_gemm_bf16_amx,
+        &qg_gemm_bf16_avx512bf16,
+        &qg_gemm_bf16_avx512,
+        &qg_gemm_bf16_avx2,
+        &qg_gemm_bf16_ref,
+        &qg_gemm_f32_avx512,
+        &qg_gemm_f32_avx2,
+        &qg_gemm_f32_ref,
+        &qg_gemm_i8_amx,
+        &qg_gemm_i8_avx512vnni,
+        &qg_gemm_i8_avx2,
+        &qg_gemm_i8_ref,
+        NULL,
     };
     return rows;
 }
 
 const qg_gemm *const *qg_gemm_emulated_rows(void)
 {
-    static const qg_gemm *const rows[] = {&qg_gemm_bf16_amx_emulated, NULL};
+    static const qg_gemm *const rows[] = {&qg_gemm_bf16_amx_emulated, &qg_gemm_i8_amx_emulated,
+                                          NULL};
     return rows;
 }
 
@@ -43,9 +54,19 @@ const qg_vec *const *qg_vec_rows(void)
 const qg_peak *const *qg_peak_rows(void)
 {
     static const qg_peak *const rows[] = {
-        &qg_peak_bf16_amx,      &qg_peak_bf16_avx512bf16, &qg_peak_bf16_avx512, &qg_peak_bf16_avx2,
-        &qg_peak_bf16_ref,      &qg_peak_f32_avx512,      &qg_peak_f32_avx2,    &qg_peak_f32_ref,
-        &qg_peak_i8_avx512vnni, &qg_peak_i8_avx2,         &qg_peak_i8_ref,      NULL,
+        &qg_peak_bf16_amx,
+        &qg_peak_bf16_avx512bf16,
+        &qg_peak_bf16_avx512,
+        &qg_peak_bf16_avx2,
+        &qg_peak_bf16_ref,
+        &qg_peak_f32_avx512,
+        &qg_peak_f32_avx2,
+        &qg_peak_f32_ref,
+        &qg_peak_i8_amx,
+        &qg_peak_i8_avx512vnni,
+        &qg_peak_i8_avx2,
+        &qg_peak_i8_ref,
+        NULL,
     };
     return rows;
 }
