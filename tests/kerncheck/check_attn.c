@@ -180,9 +180,10 @@ static void bits_do_not_depend_on_slots(void **state)
 
 enum { MANY = 45 };
 
-/* Rows of one call: rising contexts of a prefill, repeated ones, trees, another sequence. */
+/* Rows of one call: rising contexts of a prefill, repeated ones, trees, another sequence, and
+ * branches: other paths through the same blocks (alt, as long as the tree part). */
 static void make_rows(const world *w, const world *other, const queries *x, int kind, rng *r,
-                      qg_attn_row *rows)
+                      const int32_t *alt, qg_attn_row *rows)
 {
     for (int64_t i = 0; i < MANY; i++) {
         const world *from = kind == 3 && rng_below(r, 2) ? other : w;
@@ -194,6 +195,8 @@ static void make_rows(const world *w, const world *other, const queries *x, int 
         if (base == INT32_MAX && n_ctx > from->n / 3 && kind >= 2)
             n_ctx = from->n / 3;
         rows[i] = row_of(from, x, i, n_ctx, base);
+        if (kind == 4 && n_ctx > base && rng_below(r, 2))
+            rows[i].path = alt;
     }
 }
 
@@ -203,21 +206,27 @@ static void bits_do_not_depend_on_company(void **state)
     rng r = {9};
     need_features(attn->name, attn->need);
     for (size_t s = 0; s < QG_COUNT(shapes); s++)
-        for (int kind = 0; kind < 4; kind++) {
+        for (int kind = 0; kind < 5; kind++) {
+            int32_t alt[150];
             world w, other;
             queries x;
             qg_attn_row rows[MANY];
             world_open(&w, attn, shapes[s], 150, s);
             world_open(&other, attn, shapes[s], 70, s + 50);
-            if (kind >= 2) {
+            if (kind == 2 || kind == 3) {
                 world_shuffle(&w, w.n / 3, &r);
                 world_shuffle(&other, other.n / 3, &r);
             }
             /* the other sequence has the first block in common, as behind a cached prefix */
             if (kind == 3)
                 other.blocks[0] = w.blocks[0];
+            for (int32_t j = w.n / 3; j < w.n; j++) { /* within the blocks that are full */
+                const int32_t in = w.slot[j] % w.s.block_len, first = w.slot[j] - in;
+                const bool full = first + w.s.block_len <= w.n;
+                alt[j - w.n / 3] = full ? first + w.s.block_len - 1 - in : w.slot[j];
+            }
             queries_open(&x, &w, MANY, 150);
-            make_rows(&w, &other, &x, kind, &r, rows);
+            make_rows(&w, &other, &x, kind, &r, alt, rows);
             float *want = guard_alloc(x.bytes);
             for (int64_t i = 0; i < MANY; i++)
                 run_all(&w, &x, &rows[i], 1);
