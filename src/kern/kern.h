@@ -52,7 +52,8 @@ typedef struct qg_gemm {
     uint16_t nr;                                  /* columns per panel */
     size_t (*packed_bytes)(int64_t n, int64_t k); /* multiple of 64 */
     /* w [n][k] row-major of src element type (bf16 for QG_W_BF16, else f32); writes panels
-     * [p0, p1) of wp (64-byte aligned), padding with zeros. */
+     * [p0, p1) of wp (64-byte aligned), padding with zeros.  Of bf16 and f32, w may be at any
+     * address: files promise no alignment. */
     void (*pack)(void *wp, const void *w, int64_t n, int64_t k, int64_t p0, int64_t p1);
     /* dst [k] float32 = row `row` of the matrix that was packed (exact, except QG_W_I8: as
      * quantised): the embedding look-up. */
@@ -70,9 +71,9 @@ typedef struct qg_gemm {
  * Logical position j in [0, n_ctx) of the row lies in slot  s = j < tree_base ? j : path[j -
  * tree_base]. Slot s lies in block blocks[s / block_len] at s % block_len.  In a block, K of kv
  * head h starts at element (h * block_len + s % block_len) * head_dim, V likewise at v_off elements
- * further. Elements are f32 or bf16 (qg_attn.kv_format).  Softmax in float32; the sum runs over j
- * rising with results that depend only on (q, the K and V values by j, n_ctx): never on slots, tree
- * or batch. */
+ * further. Elements are f32 or bf16 (qg_attn.kv_format); with bf16, q is rounded to bf16 as well,
+ * the weights of V are not.  Softmax in float32; the sum runs over j rising with results that
+ * depend only on (q, the K and V values by j, n_ctx): never on slots, tree or batch. */
 typedef struct qg_attn_row {
     const float *q;            /* [n_heads][head_dim], rotated and normed */
     float *out;                /* [n_heads][head_dim] */
