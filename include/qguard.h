@@ -237,8 +237,8 @@ typedef struct qg_job qg_job;
 typedef void qg_done_fn(void *ud, qg_status status, qg_result *result, const qg_err *err);
 
 /* Renders and encodes on the calling thread, then queues.  On QG_OK done will be called; *job (when
- * job is not NULL) is a handle that must be given back with qg_job_release.  On failure done is
- * never called. */
+ * job is not NULL) is a handle that must be given back with qg_job_release.  done may run before
+ * this returns, that is before *job is set.  On failure done is never called. */
 QG_API qg_status qg_submit(qg_engine *engine, const qg_request *req, qg_done_fn *done, void *ud,
                            qg_job **job, qg_err *err);
 /* Asks a job to end with QG_ERR_CANCELLED; harmless when it has ended. */

@@ -77,11 +77,6 @@ qg_kv_shape qg_kv_shape_of(const qg_kv *kv)
     return kv->shape;
 }
 
-int32_t qg_kv_n_blocks(const qg_kv *kv)
-{
-    return kv->n_blocks;
-}
-
 int32_t qg_kv_n_free(const qg_kv *kv)
 {
     return kv->n_free;

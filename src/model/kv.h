@@ -28,7 +28,6 @@ size_t qg_kv_block_bytes(const qg_kv_shape *shape);
 qg_status qg_kv_open(qg_kv **out, const qg_kv_shape *shape, int32_t n_blocks, qg_err *err);
 void qg_kv_close(qg_kv *kv);
 qg_kv_shape qg_kv_shape_of(const qg_kv *kv);
-int32_t qg_kv_n_blocks(const qg_kv *kv);
 int32_t qg_kv_n_free(const qg_kv *kv);
 
 /* A block that is out of range or free is left alone by all of these: a double unref cannot harm
