@@ -1,12 +1,15 @@
 /* The kernel tables of this architecture: best first, ref last (it needs nothing). */
-#include "base/cpu.h"
+#include "kern/arm/neon_rows.h"
 #include "kern/rows.h"
 
 const qg_gemm *const *qg_gemm_rows(void)
 {
     static const qg_gemm *const rows[] = {
+        &qg_gemm_bf16_neon,
         &qg_gemm_bf16_ref,
+        &qg_gemm_f32_neon,
         &qg_gemm_f32_ref,
+        &qg_gemm_i8_dotprod,
         &qg_gemm_i8_ref,
         NULL,
     };
@@ -32,6 +35,7 @@ const qg_attn *const *qg_attn_rows(void)
 const qg_vec *const *qg_vec_rows(void)
 {
     static const qg_vec *const rows[] = {
+        &qg_vec_neon,
         &qg_vec_ref,
         NULL,
     };
@@ -41,8 +45,11 @@ const qg_vec *const *qg_vec_rows(void)
 const qg_peak *const *qg_peak_rows(void)
 {
     static const qg_peak *const rows[] = {
+        &qg_peak_bf16_neon,
         &qg_peak_bf16_ref,
+        &qg_peak_f32_neon,
         &qg_peak_f32_ref,
+        &qg_peak_i8_dotprod,
         &qg_peak_i8_ref,
         NULL,
     };
