@@ -1,6 +1,5 @@
 #include "kern/quant.h"
 
-#include <math.h>
 #include <string.h>
 
 size_t qg_panel_i8_bytes(int64_t n, int64_t k)
@@ -14,45 +13,59 @@ size_t qg_x_i8_bytes(int64_t k)
     return ((bytes + 63) / 64 | 1) * 64; /* odd number of lines: panel.h */
 }
 
-static uint32_t magnitude(float v)
+/* Bits of the largest magnitude. */
+static uint32_t largest_of(const float v[QG_GROUP])
 {
-    union {
-        float f;
-        uint32_t u;
-    } c = {.f = v};
-    return c.u & 0x7fffffffu;
+    int32_t bits[QG_GROUP], most = 0; /* signed: every instruction set compares those */
+    memcpy(bits, v, sizeof bits);
+    for (int i = 0; i < QG_GROUP; i++) {
+        const int32_t m = bits[i] & 0x7fffffff;
+        most = m > most ? m : most;
+    }
+    return (uint32_t)most;
 }
 
-static uint32_t largest_of(const float *v, int64_t n)
+/* q = v * by to the nearest even, in [-128, 127]: the sum keeps no bits for a fraction, and its
+ * lowest byte is the integer's. */
+static void round_all(int8_t q[QG_GROUP], const float v[QG_GROUP], float by)
 {
-    uint32_t most = 0;
-    for (int64_t i = 0; i < n; i++)
-        most = magnitude(v[i]) > most ? magnitude(v[i]) : most;
-    return most;
+    float sum[QG_GROUP];
+    uint32_t bits[QG_GROUP];
+    for (int i = 0; i < QG_GROUP; i++)
+        sum[i] = v[i] * by + 0x1.8p23f;
+    memcpy(bits, sum, sizeof bits);
+    for (int i = 0; i < QG_GROUP; i++)
+        q[i] = (int8_t)(uint8_t)bits[i];
 }
 
-/* Nearest even, for |v| < 2^22: the sum has no bits left for a fraction. */
-static int32_t nearest(float v)
+/* Group g of a row of k values, padded with zeros. */
+static void take_group(float v[QG_GROUP], const void *row, int64_t k, int64_t g)
 {
-    return (int32_t)((v + 0x1.8p23f) - 0x1.8p23f);
+    const int64_t left = k - g * QG_GROUP, len = left < QG_GROUP ? left : QG_GROUP;
+    memset(v + len, 0, (size_t)(QG_GROUP - len) * sizeof *v);
+    memcpy(v, (const uint8_t *)row + g * QG_GROUP * 4, (size_t)len * sizeof *v);
 }
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
-/* One column's group, n <= 128 values: bytes to at + 4-byte steps of a quad, returns the scale.
- * The scale is rounded first (to bf16) and the values are then rounded to multiples of what is
- * stored, so its rounding costs nothing; rounded down, 127.25 of them at most are needed. */
-static qg_bf16 quantise_column(uint8_t *at, const float *v, int64_t n)
+/* One column's group: quads to at, QG_QUAD_BYTES apart; returns the scale.  The scale is rounded
+ * first (to bf16) and the values are then rounded to multiples of what is stored, so its rounding
+ * costs nothing; when it was rounded down, the largest is 127.25 steps, which is 127. */
+static qg_bf16 quantise_column(uint8_t *at, const float v[QG_GROUP])
 {
     float unused;
-    const qg_bf16 scale = qg_f32_to_bf16(qg_x_scale(largest_of(v, n), &unused));
-    const float s = qg_bf16_to_f32(scale), inverse = s > 0 ? 1 / s : 0;
-    uint8_t q[QG_GROUP];
-    memset(q, 128, sizeof q);
-    for (int64_t i = 0; inverse > 0 && i < n; i++)
-        q[i] = (uint8_t)(128 + nearest(v[i] * inverse));
-    for (int i = 0; i < QG_QUADS; i++)
-        memcpy(at + i * QG_QUAD_BYTES, q + 4 * i, 4);
+    const qg_bf16 scale = qg_f32_to_bf16(qg_x_scale(largest_of(v), &unused));
+    const float s = qg_bf16_to_f32(scale);
+    int8_t q[QG_GROUP];
+    if (!(s > 0))
+        return scale; /* zero or NaN: the bytes stay 128 */
+    round_all(q, v, 1 / s);
+    for (int i = 0; i < QG_QUADS; i++) {
+        uint32_t quad;
+        memcpy(&quad, q + 4 * i, 4);
+        quad ^= 0x80808080u; /* + 128 in each byte */
+        memcpy(at + i * QG_QUAD_BYTES, &quad, 4);
+    }
     return scale;
 }
 
@@ -62,14 +75,12 @@ void qg_panel_i8_pack(void *wp, const void *w, int64_t n, int64_t k, int64_t p0,
     for (int64_t p = p0; p < p1; p++)
         for (int64_t g = 0; g < groups; g++) {
             uint8_t *group = (uint8_t *)wp + (p * groups + g) * QG_GROUP_BYTES;
-            const int64_t len = k - g * QG_GROUP < QG_GROUP ? k - g * QG_GROUP : QG_GROUP;
             qg_bf16 scales[QG_NR] = {0};
+            float v[QG_GROUP];
             memset(group + QG_SW_BYTES, 128, QG_GROUP * QG_NR);
             for (int64_t c = 0; c < QG_NR && p * QG_NR + c < n; c++) {
-                float v[QG_GROUP];
-                memcpy(v, (const uint8_t *)w + ((p * QG_NR + c) * k + g * QG_GROUP) * 4,
-                       (size_t)len * sizeof *v);
-                scales[c] = quantise_column(group + QG_SW_BYTES + c * 4, v, len);
+                take_group(v, (const uint8_t *)w + (p * QG_NR + c) * k * 4, k, g);
+                scales[c] = quantise_column(group + QG_SW_BYTES + c * 4, v);
             }
             memcpy(group, scales, sizeof scales);
         }
@@ -97,17 +108,16 @@ void qg_x_i8_prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)
     for (int64_t i = 0; i < m; i++) {
         int8_t *to = (int8_t *)xp + (size_t)i * qg_x_i8_bytes(k);
         qg_xgroup *tail = (qg_xgroup *)(void *)(to + groups * QG_GROUP);
-        memset(to, 0, qg_x_i8_bytes(k));
-        for (int64_t g = 0; g < groups; g++) {
-            const float *from = x + i * ldx + g * QG_GROUP;
-            const int64_t len = k - g * QG_GROUP < QG_GROUP ? k - g * QG_GROUP : QG_GROUP;
-            float inverse;
+        for (int64_t g = 0; g < groups; g++, to += QG_GROUP) {
+            float v[QG_GROUP], inverse;
             int32_t sum = 0;
-            tail[g].scale = qg_x_scale(largest_of(from, len), &inverse);
-            for (int64_t j = 0; inverse > 0 && j < len; j++) {
-                to[g * QG_GROUP + j] = (int8_t)nearest(from[j] * inverse);
-                sum += to[g * QG_GROUP + j];
-            }
+            take_group(v, x + i * ldx, k, g);
+            tail[g].scale = qg_x_scale(largest_of(v), &inverse);
+            memset(to, 0, QG_GROUP);
+            if (inverse > 0) /* else NaN or Inf * 0 */
+                round_all(to, v, inverse);
+            for (int j = 0; j < QG_GROUP; j++)
+                sum += to[j];
             tail[g].offset = -128 * sum;
         }
     }

@@ -57,24 +57,19 @@ static float f16_to_f32(uint16_t h)
     return c.f;
 }
 
-static float element_f32(const uint8_t *p, qg_dtype dtype)
-{
-    float f;
-    uint16_t h;
-    if (dtype == QG_DTYPE_F32) {
-        memcpy(&f, p, sizeof f);
-        return f;
-    }
-    memcpy(&h, p, sizeof h);
-    return dtype == QG_DTYPE_BF16 ? qg_bf16_to_f32(h) : f16_to_f32(h);
-}
-
 void qg_tensor_f32(float *dst, const qg_tensor *t, int64_t from, int64_t n)
 {
-    size_t size = t->dtype == QG_DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
-    const uint8_t *src = (const uint8_t *)t->data + (size_t)from * size;
-    for (int64_t i = 0; i < n; i++)
-        dst[i] = element_f32(src + (size_t)i * size, t->dtype);
+    const uint8_t *src = t->data;
+    if (t->dtype == QG_DTYPE_F32) {
+        memcpy(dst, src + (size_t)from * sizeof *dst, (size_t)n * sizeof *dst);
+        return;
+    }
+    src += (size_t)from * sizeof(uint16_t);
+    for (int64_t i = 0; i < n; i++, src += sizeof(uint16_t)) {
+        uint16_t h;
+        memcpy(&h, src, sizeof h);
+        dst[i] = t->dtype == QG_DTYPE_BF16 ? qg_bf16_to_f32(h) : f16_to_f32(h);
+    }
 }
 
 /* Elements [from, from + n) of t in the kernel's format. */
