@@ -9,7 +9,8 @@
  *     x[c] * w[n][c] = (x[c] * f[c]) * (w[n][c] / f[c])      f[c] = 2^round(log2(norm of column c))
  *
  * f goes into what makes x: the weights of the norm before q|k|v and gate|up, the rows of v before
- * o, the rows of up before down.  Nothing is computed at run time for it. */
+ * o, the rows of up before down.  Nothing is computed at run time for it.  Rows come first: columns
+ * are measured with the rows' factors in them. */
 #include "model/model_int.h"
 
 #include "base/mem.h"
@@ -19,7 +20,8 @@
 enum { BLOCK = 256, MOST = 24 /* of 2: beyond that a channel does not matter */ };
 
 typedef struct columns {
-    const qg_tensor *const *parts;
+    const qg_tensor *parts[3]; /* stacked by rows */
+    const float *rows;         /* factors of the last part's rows, or NULL */
     int n_parts;
     int64_t k;
     float *sum;
@@ -34,19 +36,18 @@ static void sum_block(void *arg, int64_t item, int part)
     (void)part;
     for (int i = 0; i < j->n_parts; i++)
         for (int64_t r = 0; r < j->parts[i]->dim[0]; r++) {
+            const float f = j->rows && i == j->n_parts - 1 ? j->rows[r] : 1;
             qg_tensor_f32(row, j->parts[i], r * j->k + from, n);
             for (int64_t c = 0; c < n; c++)
-                sum[c] += row[c] * row[c];
+                sum[c] += f * row[c] * (f * row[c]);
         }
     for (int64_t c = 0; c < n; c++)
         j->sum[from + c] = sum[c];
 }
 
-static void sum_columns(float *sum, const qg_tensor *const *parts, int n_parts, int64_t k,
-                        qg_pool *pool)
+static void sum_columns(columns j, qg_pool *pool)
 {
-    columns j = {.parts = parts, .n_parts = n_parts, .k = k, .sum = sum};
-    qg_items_run(pool, qg_pool_threads(pool), sum_block, &j, (k + BLOCK - 1) / BLOCK);
+    qg_items_run(pool, qg_pool_threads(pool), sum_block, &j, (j.k + BLOCK - 1) / BLOCK);
 }
 
 /* Sums of squares to factors, in place. */
@@ -72,7 +73,7 @@ static void invert(float *out, const float *v, int64_t n)
 static void even_attended(qg_equal *e, const qg_config *c, const qg_tensor *o, qg_pool *pool)
 {
     const int64_t d = c->head_dim, q = c->n_heads * d, share = c->n_heads / c->n_kv_heads;
-    sum_columns(e->o_columns, &o, 1, q, pool);
+    sum_columns((columns){{o}, NULL, 1, q, e->o_columns}, pool);
     for (int64_t i = 0; i < c->n_kv_heads * d; i++) {
         e->v_rows[i] = 0;
         for (int64_t s = 0; s < share; s++)
@@ -85,16 +86,16 @@ static void even_attended(qg_equal *e, const qg_config *c, const qg_tensor *o, q
 
 void qg_equal_layer(qg_equal *e, const qg_config *c, const qg_bound_layer *b, qg_pool *pool)
 {
-    sum_columns(e->norm_in, (const qg_tensor *[]){b->q, b->k, b->v}, 3, c->hidden, pool);
-    sum_columns(e->norm_post, (const qg_tensor *[]){b->gate, b->up}, 2, c->hidden, pool);
-    sum_columns(e->up_rows, &b->down, 1, c->intermediate, pool);
+    even_attended(e, c, b->o, pool);
+    sum_columns((columns){{b->q, b->k, b->v}, e->v_rows, 3, c->hidden, e->norm_in}, pool);
     to_factors(e->norm_in, c->hidden);
-    to_factors(e->norm_post, c->hidden);
+    sum_columns((columns){{b->down}, NULL, 1, c->intermediate, e->up_rows}, pool);
     to_factors(e->up_rows, c->intermediate);
+    sum_columns((columns){{b->gate, b->up}, e->up_rows, 2, c->hidden, e->norm_post}, pool);
+    to_factors(e->norm_post, c->hidden);
     invert(e->qkv_columns, e->norm_in, c->hidden);
     invert(e->gate_up_columns, e->norm_post, c->hidden);
     invert(e->down_columns, e->up_rows, c->intermediate);
-    even_attended(e, c, b->o, pool);
 }
 
 static void lay_out(qg_equal *e, const qg_config *c, qg_carve *at)
