@@ -1,12 +1,12 @@
 /* Goldens of the models with the real vocabulary, by hand (a checkpoint of 90 MB or 1.5 GB first):
  *
  *     tools/make_checkpoint.py --shape 0.6b --kind gen DIR        (in the folder of goldens)
- *     real_goldens DIR GOLDEN.json [f32|bf16 [CPU-FEATURES]]
+ *     real_goldens DIR GOLDEN.json [f32|bf16|int8 [CPU-FEATURES]]
  *
  * Every prompt is run, then each forced step and the greedy continuation on top of it.  Prints the
  * distance of every group of numbers and ends with 1 when float32 is more than 1e-3 away, when
- * bfloat16 has a larger root mean square than the reference library's, or when a choice differs
- * whose margin is more than twice that. */
+ * bfloat16 has a larger root mean square than the reference library's (int8: twice that), or when a
+ * choice differs whose margin is more than twice what is allowed. */
 #include "../unit/rig.h"
 #include "../unit/unit.h"
 
@@ -192,11 +192,13 @@ static double show(const char *name, const tally *t)
     return rms;
 }
 
-static bool judge(run *u, const json_t *golden, bool f32)
+static bool judge(run *u, const json_t *golden, qg_dtype dtype)
 {
+    const bool f32 = dtype == QG_DTYPE_F32;
     const json_t *d = json_object_get(golden, "deviation_from_these_values");
     double allowed =
-        number(json_object_get(d, "bfloat16_arithmetic_on_the_permitted_answers"), "rms");
+        number(json_object_get(d, "bfloat16_arithmetic_on_the_permitted_answers"), "rms") *
+        (dtype == QG_DTYPE_INT8 ? 2 : 1);
     show("residual stream", &u->residual);
     show("20 largest logits", &u->top);
     show("logarithm of the sum", &u->sums);
@@ -210,21 +212,23 @@ static bool judge(run *u, const json_t *golden, bool f32)
     return u->wrong_choices == 0 && (f32 ? near : rms <= allowed);
 }
 
-static bool run_all(const qg_modeldir *dir, const qg_tok *tok, const json_t *golden, bool f32,
+static bool run_all(const qg_modeldir *dir, const qg_tok *tok, const json_t *golden, qg_dtype dtype,
                     uint32_t features)
 {
     const json_t *d = json_object_get(golden, "deviation_from_these_values"), *c;
     run u = {.tok = tok};
     size_t i;
     rig_open(&u.r, dir,
-             &(rig_options){.dtype = f32 ? QG_DTYPE_F32 : QG_DTYPE_BF16,
+             &(rig_options){.dtype = dtype,
                             .features = features,
                             .threads = 2,
                             .max_rows = MAX_ROWS,
                             .max_ctx = MAX_CTX,
                             .n_blocks = MAX_CTX / QG_KV_BLOCK});
-    u.tolerance =
-        f32 ? 1e-3 : number(json_object_get(d, "bfloat16_arithmetic_same_library"), "rms");
+    u.tolerance = number(json_object_get(d, "bfloat16_arithmetic_same_library"), "rms");
+    u.tolerance = dtype == QG_DTYPE_F32    ? 1e-3
+                  : dtype == QG_DTYPE_INT8 ? 2 * u.tolerance
+                                           : u.tolerance;
     assert_true(qg_model_config(u.r.model)->vocab_size == VOCAB_MAX);
     u.hidden = calloc((size_t)qg_model_config(u.r.model)->hidden, sizeof *u.hidden);
     u.logits = calloc(VOCAB_MAX, sizeof *u.logits);
@@ -236,7 +240,7 @@ static bool run_all(const qg_modeldir *dir, const qg_tok *tok, const json_t *gol
         run_steps(&u, c);
         run_greedy(&u, c);
     }
-    bool good = judge(&u, golden, f32);
+    bool good = judge(&u, golden, dtype);
     qg_kv_seq_free(&u.seq);
     free(u.hidden);
     free(u.logits);
@@ -244,12 +248,19 @@ static bool run_all(const qg_modeldir *dir, const qg_tok *tok, const json_t *gol
     return good;
 }
 
+static qg_dtype dtype_of(const char *word)
+{
+    return strcmp(word, "bf16") == 0   ? QG_DTYPE_BF16
+           : strcmp(word, "int8") == 0 ? QG_DTYPE_INT8
+                                       : QG_DTYPE_F32;
+}
+
 int main(int argc, char **argv)
 {
     qg_modeldir *dir = NULL;
     qg_tok *tok = NULL;
     qg_slice file;
-    qg_err err = {"real_goldens DIR GOLDEN.json [f32|bf16 [CPU-FEATURES]]"};
+    qg_err err = {"real_goldens DIR GOLDEN.json [f32|bf16|int8 [CPU-FEATURES]]"};
     json_error_t json_err;
     uint32_t mask = UINT32_MAX;
     int rc = 1;
@@ -259,7 +270,7 @@ int main(int argc, char **argv)
     if (golden && qg_modeldir_open(&dir, argv[1], QG_MODELDIR_TENSORS, &err) == QG_OK &&
         qg_modeldir_file(dir, "tokenizer.json", &file, &err) == QG_OK &&
         qg_tok_open(&tok, file, &err) == QG_OK)
-        rc = !run_all(dir, tok, golden, argc < 4 || strcmp(argv[3], "bf16") != 0,
+        rc = !run_all(dir, tok, golden, dtype_of(argc < 4 ? "f32" : argv[3]),
                       qg_cpu_detect() & mask);
     else
         print_error("%s\n", err.msg);
