@@ -14,7 +14,7 @@
  * a column stand side by side in a 32-bit word: 16 words by 16 such quads are an AMX tile
  * (TDPBSUD). Padding along k has qx = 0; padding columns have qw = 0, sw = 0.
  *
- * Why 128: the error and the speed of other sizes are in docs/decisions/0008-int8.md. */
+ * Why 128: the error and the speed of other sizes are in docs/decisions/0009-int8.md. */
 #ifndef QG_KERN_QUANT_H
 #define QG_KERN_QUANT_H
 
