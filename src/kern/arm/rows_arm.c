@@ -5,13 +5,8 @@
 const qg_gemm *const *qg_gemm_rows(void)
 {
     static const qg_gemm *const rows[] = {
-        &qg_gemm_bf16_neon,
-        &qg_gemm_bf16_ref,
-        &qg_gemm_f32_neon,
-        &qg_gemm_f32_ref,
-        &qg_gemm_i8_dotprod,
-        &qg_gemm_i8_ref,
-        NULL,
+        &qg_gemm_bf16_bfdot, &qg_gemm_bf16_neon,  &qg_gemm_bf16_ref, &qg_gemm_f32_neon,
+        &qg_gemm_f32_ref,    &qg_gemm_i8_dotprod, &qg_gemm_i8_ref,   NULL,
     };
     return rows;
 }
@@ -45,13 +40,8 @@ const qg_vec *const *qg_vec_rows(void)
 const qg_peak *const *qg_peak_rows(void)
 {
     static const qg_peak *const rows[] = {
-        &qg_peak_bf16_neon,
-        &qg_peak_bf16_ref,
-        &qg_peak_f32_neon,
-        &qg_peak_f32_ref,
-        &qg_peak_i8_dotprod,
-        &qg_peak_i8_ref,
-        NULL,
+        &qg_peak_bf16_bfdot, &qg_peak_bf16_neon,  &qg_peak_bf16_ref, &qg_peak_f32_neon,
+        &qg_peak_f32_ref,    &qg_peak_i8_dotprod, &qg_peak_i8_ref,   NULL,
     };
     return rows;
 }
