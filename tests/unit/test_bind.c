@@ -153,8 +153,9 @@ static void the_file_may_hold_any_of_three_types(void **state)
 {
     (void)state;
     static const char *const types[] = {"F32", "F16"};
-    for (int d = 0; d < 2; d++) {
-        qg_dtype dtype = d ? QG_DTYPE_F32 : QG_DTYPE_BF16;
+    static const qg_dtype dtypes[] = {QG_DTYPE_F32, QG_DTYPE_BF16, QG_DTYPE_INT8};
+    for (size_t d = 0; d < COUNT(dtypes); d++) {
+        qg_dtype dtype = dtypes[d];
         tiny_spec s = tiny_spec_default();
         float want[VOCAB], got[VOCAB];
         bool warned;
@@ -190,9 +191,8 @@ static void a_stored_lm_head_is_used(void **state)
 }
 
 /* Fails each allocation of open and scratch once; nothing may be left behind. */
-static void every_allocation_may_fail(void **state)
+static void fail_each_allocation(qg_dtype dtype)
 {
-    (void)state;
     tiny_spec s = tiny_spec_default();
     tiny_model t;
     qg_modeldir *dir;
@@ -209,7 +209,7 @@ static void every_allocation_may_fail(void **state)
         qg_head *head = NULL;
         qg_kv *kv = NULL;
         qg_fault_arm(nth);
-        qg_status rc = qg_model_open(&m, dir, &(qg_model_options){0}, pool, &err);
+        qg_status rc = qg_model_open(&m, dir, &(qg_model_options){.dtype = dtype}, pool, &err);
         if (rc == QG_OK)
             rc = qg_scratch_open(&scratch, m, 8, 64, 2, &err);
         if (rc == QG_OK)
@@ -236,6 +236,13 @@ static void every_allocation_may_fail(void **state)
     qg_pool_close(pool);
     qg_modeldir_close(dir);
     tiny_model_free(&t);
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    fail_each_allocation(QG_DTYPE_BF16);
+    fail_each_allocation(QG_DTYPE_INT8);
 }
 
 int main(void)

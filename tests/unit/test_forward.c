@@ -35,19 +35,20 @@ static void plain_run(fixture *f, const rig_options *opt)
     rig_close(&r);
 }
 
-/* Runs check with every set of kernels and both formats. */
+/* Runs check with every set of kernels and every format. */
 static void with_all_kernels(void **state, void (*check)(fixture *, const rig_options *))
 {
+    static const qg_dtype dtypes[] = {QG_DTYPE_F32, QG_DTYPE_BF16, QG_DTYPE_INT8};
     fixture *f = *state;
     for (size_t i = 0; i < COUNT(feature_sets); i++)
-        for (int d = 0; d < 2; d++) {
+        for (size_t d = 0; d < COUNT(dtypes); d++) {
             uint32_t mask;
             qg_err err;
             rig_options opt = defaults;
             if (qg_cpu_parse(feature_sets[i], &mask, &err) != QG_OK)
                 continue; /* another kind of processor */
             opt.features = qg_cpu_detect() & mask;
-            opt.dtype = d ? QG_DTYPE_F32 : QG_DTYPE_BF16;
+            opt.dtype = dtypes[d];
             plain_run(f, &opt);
             check(f, &opt);
         }
