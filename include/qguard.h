@@ -150,6 +150,11 @@ typedef struct qg_model_info {
 /* Facts about an open engine; strings live as long as it does. */
 QG_API void qg_engine_info(const qg_engine *engine, qg_model_info *info);
 
+/* What is odd about the model's files but did not prevent opening (a wrong index file, an lm_head
+ * that differs from a tied embedding, ...): sentence i, or NULL past the last.  Lives as long as
+ * the engine. */
+QG_API const char *qg_engine_warning(const qg_engine *engine, size_t i);
+
 typedef struct qg_stats {
     int32_t jobs_waiting, jobs_running;
     int64_t tokens_computed; /* token rows run through the model since open */

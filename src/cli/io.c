@@ -146,7 +146,12 @@ int cli_open(const cli_args *args, uint32_t parts, qg_engine **engine)
     if (!opt.model && !args->quiet)
         fprintf(stderr, "qguard: no --model given: using the built-in demonstration model, a toy; "
                         "do not rely on its verdicts\n");
-    return qg_engine_open(engine, &opt, &err) == QG_OK ? EXIT_DONE : cli_fail(&err);
+    if (qg_engine_open(engine, &opt, &err) != QG_OK)
+        return cli_fail(&err);
+    const char *warning;
+    for (size_t i = 0; !args->quiet && (warning = qg_engine_warning(*engine, i)); i++)
+        fprintf(stderr, "qguard: warning: %s\n", warning);
+    return EXIT_DONE;
 }
 
 /* NULL unless it is a string that is the same to the C functions. */
@@ -216,6 +221,14 @@ qg_status cli_messages(const json_t *list, qg_message **messages, size_t *n, jso
             return qg_fail(err, rc, "messages[%zu].%s: expected %s", i, role ? "role" : "content",
                            role ? "a string" : "a string, null or text parts");
         }
+    }
+    /* Nothing to judge is not Safe. */
+    if (json_is_null(json_object_get(json_array_get(list, *n - 1), "content"))) {
+        qg_mfree(out);
+        return qg_fail(err, QG_ERR_FORMAT,
+                       "messages[%zu].content: the last message is judged, it "
+                       "must have a text",
+                       *n - 1);
     }
     *messages = out;
     return QG_OK;

@@ -19,6 +19,7 @@ typedef struct qg_step {
     int32_t *paths; /* [cap * QG_PATH_MAX] */
     float *hidden;  /* [cap][hidden] */
     int32_t n_rows, n_wants, n_paths, cap;
+    unsigned turn; /* passes so far */
 } qg_step;
 
 enum { QG_PATH_MAX = 5 * QG_LABEL_IDS }; /* deepest tree node: severity … answer, five pieces */
@@ -52,6 +53,7 @@ struct qg_engine {
     float *vocab_logits; /* [vocab_size] for greedy decoding */
     qg_job *waiting, *running;
     int32_t n_running;
+    bool kv_full; /* the first waiting job did not fit and no job has ended since */
 
     /* under lock */
     pthread_mutex_t lock;

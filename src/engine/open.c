@@ -287,6 +287,14 @@ void qg_engine_close(qg_engine *e)
     qg_mfree(e);
 }
 
+const char *qg_engine_warning(const qg_engine *e, size_t i)
+{
+    size_t n = qg_modeldir_n_warnings(e->dir);
+    if (i < n)
+        return qg_modeldir_warning(e->dir, i);
+    return i == n && e->model ? qg_model_warning(e->model) : NULL;
+}
+
 void qg_engine_info(const qg_engine *e, qg_model_info *info)
 {
     *info = (qg_model_info){.name = e->name, .builtin = e->builtin, .dtype = "", .kernel = ""};

@@ -52,6 +52,7 @@ static void end_job(qg_engine *engine, qg_job *job, bool was_running, qg_status 
                     qg_result *result, const qg_err *err)
 {
     qg_kv_seq_free(&job->seq);
+    engine->kv_full = false;
     engine->n_running -= was_running;
     pthread_mutex_lock(&engine->lock);
     engine->n_jobs--;
@@ -112,10 +113,12 @@ static qg_status reserve(qg_engine *engine, qg_job *job)
  * those behind it too, so that large jobs are not passed for ever. */
 static void admit(qg_engine *engine)
 {
-    while (engine->waiting && engine->n_running < MAX_RUNNING) {
+    while (engine->waiting && engine->n_running < MAX_RUNNING && !engine->kv_full) {
         qg_job *job = engine->waiting;
         qg_status rc = reserve(engine, job);
-        if (rc == QG_ERR_BUSY && engine->n_running)
+        /* Not tried again before a job gives its blocks back: each try would empty the cache. */
+        engine->kv_full = rc == QG_ERR_BUSY && engine->n_running;
+        if (engine->kv_full)
             return;
         engine->waiting = job->next;
         if (rc != QG_OK) {

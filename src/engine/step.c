@@ -100,7 +100,10 @@ void qg_step_fill(qg_engine *engine)
         job->step_rows = 0;
         any_long |= qg_job_pending(job) > step->cap;
     }
-    int32_t short_cap = any_long ? step->cap - step->cap / 4 : step->cap;
+    int32_t kept = step->cap / 4;
+    if (!kept) /* too narrow a pass to share: long jobs get every fourth one */
+        kept = step->turn++ % 4 == 3 ? step->cap : 0;
+    int32_t short_cap = any_long ? step->cap - kept : step->cap;
     for (int pass_long = 0; pass_long < 2; pass_long++) {
         int32_t cap = pass_long ? step->cap : short_cap;
         for (qg_job *job = engine->running; job && step->n_rows < cap; job = job->next)

@@ -119,6 +119,19 @@ static qg_status read_content(qg_chat_request *r, const json_t *message, size_t 
     return QG_OK;
 }
 
+/* The last message is the one that is judged.  Without text (only tool calls, whose arguments are
+ * not read) it would be judged as empty, which is Safe. */
+static qg_status check_judged(const json_t *list, qg_chat_fault *fault)
+{
+    size_t last = json_array_size(list) - 1;
+    const json_t *content = json_object_get(json_array_get(list, last), "content");
+    if (content && !json_is_null(content))
+        return QG_OK;
+    return wrong(fault, QG_ERR_ARG,
+                 "The last message has no text to judge; tool calls are not read.",
+                 "body.messages.%zu.content", last);
+}
+
 static qg_status read_messages(qg_chat_request *r, qg_chat_fault *fault)
 {
     const json_t *list = json_object_get(r->root, "messages");
@@ -142,7 +155,7 @@ static qg_status read_messages(qg_chat_request *r, qg_chat_fault *fault)
         QG_TRY(read_role(r, message, i, &r->messages[i].role, fault));
         QG_TRY(read_content(r, message, i, &r->messages[i].content, fault));
     }
-    return QG_OK;
+    return check_judged(list, fault);
 }
 
 static qg_status read_stream(qg_chat_request *r, qg_chat_fault *fault)

@@ -246,3 +246,19 @@ def test_bench_prints_its_rows(run_qguard):
         cells = line.split(",")
         assert len(cells) == 9 and cells[3] == "check" and float(cells[5]) > 0
     assert run_qguard("bench", "nonsense").returncode == 2
+
+
+def test_oddities_of_a_model_are_told(run_qguard, shared, tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(shared / "goldens/tiny-gen" / name)
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map":{"x":"y.safetensors"}}')
+    row = rows({"ids": [1]})
+    done = run_qguard("logits", "--jsonl", "--model", tmp_path, input=row)
+    assert done.returncode == 0 and "qguard: warning: " in done.stderr
+    assert not run_qguard("logits", "--jsonl", "--quiet", "--model", tmp_path, input=row).stderr
+
+
+def test_nothing_to_judge_is_not_safe(run_qguard):
+    done = run_qguard("check", "--jsonl", "--quiet",
+                      input=rows({"messages": [{"role": "user", "content": None}]}))
+    assert done.returncode == 1 and "error" in answers(done)[0]

@@ -42,7 +42,7 @@ def test_response_moderation(server):
 
 
 @pytest.mark.parametrize("content, n", [
-    ("bomb", 4), (None, 0), ([], 0), ([{"type": "text", "text": "bo"}], 2),
+    ("bomb", 4), ([], 0), ([{"type": "text", "text": "bo"}], 2),
     ([{"type": "text", "text": "bo"}, {"type": "text", "text": "mb"}], 4),
     ("a\u0000b", 3), ("é😀", 6), ([{"type": "text", "text": "a\u0000"}], 2)])
 def test_content_forms(server, content, n):
@@ -59,8 +59,19 @@ def test_roles(server, role):
 
 
 def test_message_without_content(server):
-    body = json.dumps({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]})
+    body = json.dumps({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]},
+                                    {"role": "user", "content": "hello"}]})
     assert server.post(body.encode()).status == 200
+
+
+@pytest.mark.parametrize("last", [{"role": "user", "content": None},
+                                  {"role": "assistant", "tool_calls": [{"id": "1"}]},
+                                  {"role": "assistant", "content": None, "tool_calls": []}])
+def test_nothing_to_judge_is_not_safe(server, last):
+    body = json.dumps({"messages": [{"role": "user", "content": "hello"}, last]})
+    answer = server.post(body.encode())
+    assert answer.status == 400 and answer.error["param"] == "body.messages.1.content"
+    assert "no text to judge" in answer.error["message"]
 
 
 EXTRAS = {
