@@ -3,6 +3,7 @@
 #define _GNU_SOURCE /* wait4, environ */
 #include "cli/bench.h"
 
+#include "base/cpu.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -264,7 +265,7 @@ static char *word(const char *text)
     return (char *)(uintptr_t)text;
 }
 
-static qg_status run_once(bench *b, int64_t *us, double *rss_mb)
+static qg_status run_once(bench *b, int64_t *us, double *rss_mib)
 {
     extern char **environ;
     char *argv[9] = {word("qguard"), word("check"), word("--quiet"), word("hello")};
@@ -291,7 +292,7 @@ static qg_status run_once(bench *b, int64_t *us, double *rss_mb)
     while (wait4(pid, &status, 0, &usage) < 0 && errno == EINTR)
         ;
     *us = qg_now_us() - start;
-    *rss_mb = (double)usage.ru_maxrss / 1024;
+    *rss_mib = (double)usage.ru_maxrss / 1024;
     return status == 0 ? QG_OK : qg_fail(&b->err, QG_ERR_INTERNAL, "qguard check failed");
 }
 
@@ -306,7 +307,7 @@ static qg_status bench_load(bench *b)
     }
     bench_latency(&b->out, "load", "first_verdict", us, LOADS,
                   "whole process; files in page cache");
-    bench_row(&b->out, "load", "rss_peak", most, "MB", "process; mapped file pages included");
+    bench_row(&b->out, "load", "rss_peak", most, "MiB", "process; mapped file pages included");
     return QG_OK;
 }
 
@@ -325,6 +326,10 @@ int cmd_bench(const cli_args *args)
     bool known = false;
     qg_status rc = QG_OK;
 
+    /* what bench_load, which opens no engine here, is about; the others learn it from the engine */
+    b.out.threads = args->threads ? args->threads : qg_cpu_count();
+    if (args->dtype && strcmp(args->dtype, "auto"))
+        b.out.dtype = args->dtype;
     b.prompt_tokens = args->prompt_tokens ? (size_t)args->prompt_tokens : BENCH_PROMPT_TOKENS;
     if (args->csv)
         printf("engine,version,dtype,workload,metric,value,unit,threads,notes\n");
