@@ -175,15 +175,42 @@ typedef struct qg_message {
     qg_text content;
 } qg_message;
 
+/* How generate mode picks tokens and when it stops. */
+typedef struct qg_sampling {
+    size_t size;        /* set by qg_sampling_init */
+    double temperature; /* below 1e-5 (default 0): always the most probable token */
+    double top_p;       /* (0, 1], default 1: the most probable tokens with so much probability */
+    double min_p;       /* [0, 1], default 0: those with at least so much of the best one's */
+    int32_t top_k;      /* so many of the most probable; 0 (default) = all */
+    uint64_t seed;      /* a token depends on seed and place alone, not on who shares the batch */
+    double presence_penalty, frequency_penalty; /* [-2, 2], default 0; of written tokens */
+    double repetition_penalty;                  /* above 0, default 1; of the prompt's too */
+    const int32_t *bias_ids;                    /* [n_bias] */
+    const float *bias; /* [n_bias] in [-100, 100], added to the logits of bias_ids */
+    size_t n_bias;
+    const qg_text *stops; /* [n_stops] at most 16: ends with the token that completes one */
+    size_t n_stops;
+    const int32_t *stop_ids; /* [n_stop_ids] these end as the end token does */
+    size_t n_stop_ids;
+    int32_t top_logprobs; /* 0..20: qg_result.logprobs is given, with so many beside each token;
+                             -1 (default): not given */
+} qg_sampling;
+
+/* Fills in the defaults: greedy, to the end token. */
+QG_API void qg_sampling_init(qg_sampling *sampling);
+
 typedef struct qg_request {
     size_t size;                /* set by qg_request_init */
     const qg_message *messages; /* [n_messages], read only during the call */
     size_t n_messages;
-    qg_decode decode;    /* default QG_DECODE_VERDICT */
-    int32_t max_tokens;  /* generate: most tokens to write; 0 = rest of the context, at
-                            most 128 (a verdict has at most 26).  Ignored by verdict */
-    int32_t priority;    /* 0 interactive (default), 1 bulk: bulk yields */
-    int64_t deadline_us; /* absolute, on the qg_now_us() clock; 0 = none */
+    const int32_t *ids; /* [n_ids] the prompt itself instead of messages; generate only */
+    size_t n_ids;
+    qg_decode decode;            /* default QG_DECODE_VERDICT */
+    const qg_sampling *sampling; /* generate: copied; NULL = the defaults.  Not with verdict */
+    int32_t max_tokens;          /* generate: most tokens to write; 0 = rest of the context, at
+                                    most 128 (a verdict has at most 26).  Ignored by verdict */
+    int32_t priority;            /* 0 interactive (default), 1 bulk: bulk yields */
+    int64_t deadline_us;         /* absolute, on the qg_now_us() clock; 0 = none */
 } qg_request;
 
 QG_API void qg_request_init(qg_request *req);
@@ -197,6 +224,11 @@ typedef enum qg_severity {
 } qg_severity;
 
 enum { QG_MAX_CATEGORIES = 16 };
+
+typedef struct qg_logprob {
+    int32_t id;    /* -1 where the vocabulary has no more tokens */
+    float logprob; /* natural; of the logits as the model gives them, over its whole vocabulary */
+} qg_logprob;
 
 typedef struct qg_result {
     const char *role; /* "user" (prompt judged) or "assistant" (reply judged) */
@@ -219,7 +251,9 @@ typedef struct qg_result {
     size_t text_bytes;
     const int32_t *ids; /* [n_ids] ids of text; then end_id if finished */
     size_t n_ids;
-    bool finished;                 /* false: max_tokens ended it (generate) */
+    bool finished;                 /* false: max_tokens or a stop string ended it (generate) */
+    const qg_logprob *logprobs;    /* [n_ids][1 + top_logprobs]: each token written, then the most
+                                      probable ones; NULL unless asked for */
     int32_t n_prompt_tokens;       /* of the rendered prompt */
     int32_t n_cached_tokens;       /* of those, how many were found in the prefix cache */
     int64_t queued_us, compute_us; /* until the first pass; from there to the verdict */
@@ -270,6 +304,9 @@ QG_API qg_status qg_tokenize(const qg_engine *engine, qg_text text, qg_special s
  * padding ids give nothing, as in the reference. */
 QG_API qg_status qg_detokenize(const qg_engine *engine, const int32_t *ids, size_t n_ids,
                                bool skip_special, char **text, size_t *n_bytes, qg_err *err);
+/* Raw bytes of one token (a token may end inside a character); *n is 0 for an unknown id.  Lives as
+ * long as the engine. */
+QG_API const char *qg_token_bytes(const qg_engine *engine, int32_t id, size_t *n);
 /* Renders the model's template with a JSON object of variables ({"messages":[…],
  * "add_generation_prompt":…, …}) -> text; when ids is not NULL also encodes it as a judged prompt
  * would be (options.special decides).  Both are freed with qg_free.  QG_ERR_TEMPLATE when it

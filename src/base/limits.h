@@ -12,10 +12,14 @@
 #define QG_MAX_TOKEN_BYTES     1024               /* of one token; Qwen3's longest is 128 blanks */
 
 /* engine: rows of one pass; tokens of a generated answer (a verdict needs at most 26) */
-#define QG_MAX_TREE_SLOTS   512 /* KV slots of a sequence beyond its context, for a token tree */
-#define QG_MAX_STEP_ROWS    4096
-#define QG_MAX_ANSWER_IDS   128
-#define QG_MAX_LOGITS_BYTES (4ull * 1024 * 1024 * 1024)
+#define QG_MAX_TREE_SLOTS    512 /* KV slots of a sequence beyond its context, for a token tree */
+#define QG_MAX_STEP_ROWS     4096
+#define QG_MAX_ANSWER_IDS    128
+#define QG_MAX_TOP_LOGPROBS  20 /* of one token */
+#define QG_MAX_STOPS         16 /* stop strings of one request */
+#define QG_MAX_STOP_BYTES    1024
+#define QG_MAX_SAMPLING_LIST 1024 /* stop tokens, biased tokens */
+#define QG_MAX_LOGITS_BYTES  (4ull * 1024 * 1024 * 1024)
 
 /* text: contents and rendered prompts.  64 MiB is 2,000 times the longest context in bytes, so the
  * context limit always speaks first for honest input; this stops memory from growing before it. */

@@ -64,6 +64,18 @@ static qg_status prepare_generate(qg_engine *e, qg_job *job, int32_t max_tokens,
     return QG_OK;
 }
 
+static qg_status check_ids(const qg_engine *e, const qg_request *req, qg_err *err)
+{
+    int32_t n_vocab = qg_model_config(e->model)->vocab_size;
+    if (!req->n_ids)
+        return qg_fail(err, QG_ERR_ARG, "the prompt must not be empty");
+    for (size_t i = 0; i < req->n_ids; i++)
+        if (req->ids[i] < 0 || req->ids[i] >= n_vocab)
+            return qg_fail(err, QG_ERR_ARG, "ids[%zu]: %d is not in 0..%d", i, req->ids[i],
+                           n_vocab - 1);
+    return QG_OK;
+}
+
 static qg_status check_request(const qg_engine *e, const qg_request *req, qg_err *err)
 {
     QG_TRY(need(e, e ? e->guard : NULL, "tokenizer and template", err));
@@ -74,25 +86,36 @@ static qg_status check_request(const qg_engine *e, const qg_request *req, qg_err
                        e->name);
     if (!req || req->size != sizeof *req)
         return qg_fail(err, QG_ERR_ARG, "request: size is not set; call qg_request_init first");
+    if (req->max_tokens < 0)
+        return qg_fail(err, QG_ERR_ARG, "max_tokens must not be negative");
+    if (req->decode != QG_DECODE_GENERATE && (req->ids || req->sampling))
+        return qg_fail(err, QG_ERR_ARG, "ids and sampling need decode to be generate");
+    if (req->ids)
+        return check_ids(e, req, err);
     if (!req->messages || !req->n_messages)
         return qg_fail(err, QG_ERR_ARG, "messages must not be empty");
     for (size_t i = 0; i < req->n_messages; i++)
         if (!req->messages[i].role)
             return qg_fail(err, QG_ERR_ARG, "messages[%zu].role is missing", i);
-    if (req->max_tokens < 0)
-        return qg_fail(err, QG_ERR_ARG, "max_tokens must not be negative");
     return QG_OK;
 }
 
 /* Renders, encodes and measures on the caller's thread. */
 static qg_status prepare(qg_engine *e, qg_job *job, const qg_request *req, qg_err *err)
 {
-    job->judged = qg_guard_judged(req->messages, req->n_messages);
+    if (!req->ids)
+        job->judged = qg_guard_judged(req->messages, req->n_messages);
+    if (req->sampling)
+        QG_TRY(qg_sampler_new(&job->sampler, req->sampling, qg_model_config(e->model)->vocab_size,
+                              err));
     job->bulk = req->priority != 0;
     job->deadline_us = req->deadline_us;
     job->submitted_us = qg_now_us();
-    QG_TRY(
-        qg_guard_prompt(e->guard, req->messages, req->n_messages, e->opt.special, &job->ids, err));
+    if (req->ids)
+        QG_TRY(qg_ids_add(&job->ids, req->ids, req->n_ids));
+    else
+        QG_TRY(qg_guard_prompt(e->guard, req->messages, req->n_messages, e->opt.special, &job->ids,
+                               err));
     if (job->ids.n > (size_t)e->max_len)
         return too_long(e, 0, job->ids.n, err);
     job->n_prompt = (int32_t)job->ids.n;

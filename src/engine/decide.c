@@ -47,13 +47,17 @@ static bool is_eos(const qg_engine *engine, int32_t id)
 static qg_next decide_generate(qg_engine *engine, qg_job *job, qg_result **result, qg_status *rc,
                                qg_err *err)
 {
-    if (job->picked < 0)
+    qg_status stop_rc = QG_OK;
+    if (job->picked == -1)
         return failed(rc, qg_fail(err, QG_ERR_INTERNAL, "a logit is not a finite number"));
-    job->finished = is_eos(engine, job->picked);
+    job->finished = is_eos(engine, job->picked) || qg_sampler_is_stop_id(job->sampler, job->picked);
     if (!job->finished) {
-        if (qg_ids_push(&job->ids, job->picked) != QG_OK)
+        if (job->picked < 0 || qg_ids_push(&job->ids, job->picked) != QG_OK)
             return failed(rc, qg_fail(err, QG_ERR_NOMEM, "out of memory"));
-        if ((int32_t)job->ids.n < job->max_ids)
+        bool stop = qg_sampler_stops(job->sampler, engine->tok, job->picked, &stop_rc);
+        if (stop_rc != QG_OK)
+            return failed(rc, qg_fail(err, stop_rc, "out of memory"));
+        if (!stop && (int32_t)job->ids.n < job->max_ids)
             return QG_NEXT_MORE;
     }
     *result = qg_result_of_text(engine, job);

@@ -50,7 +50,8 @@ struct qg_engine {
     qg_kv *kv;
     qg_prefix *prefix; /* NULL: no prefix cache */
     qg_step step;
-    float *vocab_logits; /* [vocab_size] for greedy decoding */
+    float *vocab_logits; /* [vocab_size] for generated tokens */
+    qg_sample_room sample_room;
     qg_job *waiting, *running;
     int32_t n_running;
     bool kv_full; /* the first waiting job did not fit and no job has ended since */

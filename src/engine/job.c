@@ -21,6 +21,7 @@ void qg_job_unref(qg_job *job)
     qg_ids_free(&job->ids);
     qg_mfree(job->tree);
     qg_mfree(job->logits);
+    qg_sampler_free(job->sampler);
     qg_mfree(job);
 }
 

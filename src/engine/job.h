@@ -2,6 +2,7 @@
 #ifndef QG_ENGINE_JOB_H
 #define QG_ENGINE_JOB_H
 
+#include "engine/sample.h"
 #include "guard/guard.h"
 #include "model/model.h"
 
@@ -27,6 +28,7 @@ struct qg_job {
     int32_t n_prompt;                 /* tokens of the rendered prompt, the first of ids */
     int32_t max_slots;                /* KV slots the job can ever need */
     int32_t max_ids;                  /* generate: ids may grow to this many */
+    qg_sampler *sampler;              /* generate: NULL = greedy, no log probabilities */
     const qg_logits_request *request; /* logits: borrowed, the caller waits */
     float *logits_out;
 
@@ -42,7 +44,7 @@ struct qg_job {
     int32_t piece;       /* logits: the piece in the pass being run; -1 = behind the last */
     bool inserted;       /* the prompt is in the prefix cache */
     bool finished;       /* generate: the end token came */
-    int32_t picked;      /* generate: the token chosen by the last pass */
+    int32_t picked;      /* generate: the token chosen by the last pass, or as qg_sample_pick */
     int32_t step_rows;   /* rows of this job in the pass being run; 0 = none */
     float *logits;       /* verdict: [tree->n_reads][answers], grows with the tree */
     int64_t started_us;  /* first pass */

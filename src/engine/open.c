@@ -170,6 +170,7 @@ static qg_status open_step(qg_engine *e, qg_err *err)
     e->vocab_logits = qg_calloc((size_t)config->vocab_size, sizeof *e->vocab_logits);
     if (!s->rows || !s->wants || !s->paths || !s->hidden || !e->vocab_logits)
         return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    QG_TRY(qg_sample_room_open(&e->sample_room, config->vocab_size, err));
     return qg_scratch_open(&e->scratch, e->model, s->cap, e->max_len, e->opt.n_threads, err);
 }
 
@@ -278,6 +279,7 @@ void qg_engine_close(qg_engine *e)
     qg_mfree(e->step.paths);
     qg_mfree(e->step.hidden);
     qg_mfree(e->vocab_logits);
+    qg_sample_room_close(&e->sample_room);
     qg_guard_close(e->guard);
     qg_tmpl_close(e->tmpl);
     qg_tok_close(e->tok);

@@ -10,6 +10,7 @@ typedef struct box {
     qg_result pub;
     qg_buf text;
     qg_ids ids;
+    qg_logprob *logprobs;
 } box;
 
 void qg_result_free(qg_result *result)
@@ -19,6 +20,7 @@ void qg_result_free(qg_result *result)
         return;
     qg_buf_free(&b->text);
     qg_ids_free(&b->ids);
+    qg_mfree(b->logprobs);
     qg_mfree(b);
 }
 
@@ -103,6 +105,10 @@ qg_result *qg_result_of_text(const qg_engine *engine, const qg_job *job)
         rc = qg_ids_add(&b->ids, ids, n);
     if (rc == QG_OK && job->finished)
         rc = qg_ids_push(&b->ids, job->picked);
+    if (job->sampler && rc == QG_OK) {
+        b->pub.logprobs = b->logprobs = job->sampler->logprobs; /* moves to the result */
+        job->sampler->logprobs = NULL;
+    }
     qg_parsed parsed;
     qg_parse_verdict(qg_buf_slice(&b->text), job->finished, &parsed);
     b->pub.finished = job->finished;

@@ -1,8 +1,6 @@
 /* One pass: which rows of which jobs go into it, and where its outputs go. */
 #include "engine/engine_int.h"
 
-#include <math.h>
-
 static bool linear_wanted(const qg_job *job, int32_t i)
 {
     if (job->kind == QG_JOB_LOGITS) {
@@ -149,21 +147,6 @@ qg_status qg_step_run(qg_engine *engine)
     return QG_OK;
 }
 
-/* Greedy choice among ids that the tokenizer knows; rows of the output matrix beyond are padding.
- * -1 when any of these logits is not finite: the weights are broken then, and the winner among the
- * rest is not what the model says ("Safe" wins where the row of " Unsafe" is NaN). */
-static int32_t best_id(const float *logits, int32_t n)
-{
-    int32_t best = 0;
-    for (int32_t i = 0; i < n; i++) {
-        if (!isfinite(logits[i]))
-            return -1;
-        if (logits[i] > logits[best])
-            best = i;
-    }
-    return best;
-}
-
 static void deliver_logits(qg_engine *engine, const qg_want *w, const float *hidden)
 {
     int64_t width = qg_logits_width(engine);
@@ -191,7 +174,9 @@ void qg_step_deliver(qg_engine *engine)
         case QG_JOB_GENERATE:
             qg_model_logits(engine->model, engine->scratch, engine->pool, h, 1,
                             engine->vocab_logits, vocab);
-            w->job->picked = best_id(engine->vocab_logits, qg_tok_n_ids(engine->tok));
+            w->job->picked =
+                qg_sample_pick(w->job->sampler, &engine->sample_room, engine->vocab_logits,
+                               qg_tok_n_ids(engine->tok), vocab, &w->job->ids, w->job->n_prompt);
             break;
         case QG_JOB_LOGITS:
             deliver_logits(engine, w, h);

@@ -56,6 +56,13 @@ qg_status qg_detokenize(const qg_engine *engine, const int32_t *ids, size_t n_id
     return rc;
 }
 
+const char *qg_token_bytes(const qg_engine *engine, int32_t id, size_t *n)
+{
+    qg_slice bytes = engine && engine->tok ? qg_tok_bytes(engine->tok, id) : qg_str("");
+    *n = bytes.n;
+    return bytes.n ? bytes.p : "";
+}
+
 static qg_status render_text_only(const qg_engine *e, const json_t *vars, qg_buf *text, qg_err *err)
 {
     qg_rendered r = {0};
