@@ -87,4 +87,18 @@
 #define QG_MAX_LABELS       32 /* answers of one Stream head; the real ones have up to 9 */
 #define QG_MAX_POSITIONS    (16 * 1024 * 1024)
 
+/* policy files.  100,000 literals of 20 bytes are 2 million nodes of 32 bytes. */
+#define QG_MAX_POLICY_BYTES  (16u * 1024 * 1024)
+#define QG_MAX_POLICY_NODES  (2u * 1024 * 1024) /* visited; aliases are visited again each time */
+#define QG_MAX_POLICY_DEPTH  16
+#define QG_MAX_POLICY_VIEWS  1024 /* overrides, of keys and of models each */
+#define QG_MAX_RULES         100000
+#define QG_MAX_LITERAL_BYTES 1024
+#define QG_MAX_PATTERNS      1000
+#define QG_MAX_PATTERN_BYTES 8192
+#define QG_MAX_RULE_SPAN     1024   /* characters that a pattern may hold a stream back */
+#define QG_MAX_PATTERN_STEPS 200000 /* PCRE2's match limit: about 10 ms of bad luck */
+#define QG_MAX_PATTERN_DEPTH 10000
+#define QG_MAX_PATTERN_KIB   4096 /* PCRE2's heap limit */
+
 #endif

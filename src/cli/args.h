@@ -17,6 +17,7 @@ enum {
     CMD_VERSION = 1u << 6,
     CMD_SERVE = 1u << 7,
     CMD_BENCH = 1u << 8,
+    CMD_POLICY = 1u << 9,
     CMD_MODEL =
         CMD_CHECK | CMD_TOKENIZE | CMD_RENDER | CMD_LOGITS | CMD_INSPECT | CMD_SERVE | CMD_BENCH,
 };
@@ -68,5 +69,6 @@ int cmd_cpu(const cli_args *args);
 int cmd_version(const cli_args *args);
 int cmd_serve(const cli_args *args);
 int cmd_bench(const cli_args *args);
+int cmd_policy(const cli_args *args);
 
 #endif

@@ -29,6 +29,8 @@ const cli_command cli_commands[] = {
      "Rows {\"ids\":[…],\"positions\":[…]|\"last\",\"columns\":[…]|\"top\":K,\"splits\":[…]} -> "
      "{\"logits\":[{\"position\":P,\"values\":{\"id\":x,…},\"logsumexp\":x},…]}.",
      0, cmd_logits},
+    {"policy", CMD_POLICY, "check FILE", "Check a policy file",
+     "Prints what the file holds, or the first mistake with its line and field.", 2, cmd_policy},
     {"bench", CMD_BENCH, "[check|bulk|stream|long|load] [options]",
      "Measure this machine with this model", NULL, 1, cmd_bench},
     {"inspect", CMD_INSPECT, "[MODEL] [options]",

@@ -40,4 +40,8 @@ void qg_serve_options_init(qg_serve_options *opt);
  * QG_OK after a clean end; QG_ERR_IO when it cannot listen; else as qg_engine_open. */
 qg_status qg_serve(const qg_serve_options *opt, qg_err *err);
 
+/* Reads a policy file as the server would; summary (0-terminated, cut to n bytes) tells what it
+ * holds.  Errors name path, line and field. */
+qg_status qg_serve_policy_check(const char *path, char *summary, size_t n, qg_err *err);
+
 #endif

@@ -1,6 +1,6 @@
 /* Values as text: Python's str() and repr(), and json.dumps(). */
 #include "base/limits.h"
-#include "tmpl/casemap.h"
+#include "text/casemap.h"
 #include "tmpl/run.h"
 
 #include <inttypes.h>

@@ -2,9 +2,8 @@
 #include "tmpl/ustr.h"
 
 #include "base/limits.h"
+#include "text/casemap.h"
 #include "text/utf8.h"
-
-#include "tmpl/casemap.h"
 #include "tmpl/run.h"
 
 uint32_t qg_cp_read(const char *p, size_t n, size_t *len)
@@ -302,6 +301,31 @@ qg_status qg_ustr_slice(qg_run *r, const qg_val *s, int64_t from, int64_t to, in
 
 /* ---- upper and lower case -------------------------------------------------------------------- */
 
+/* Final: behind a letter with case and not before one, marks and apostrophes in between aside. */
+static bool final_sigma(const char *p, size_t at, size_t n)
+{
+    size_t i = at, len;
+    uint32_t cp = 0;
+    bool letter = false;
+    while (i > 0) {
+        size_t back = qg_cp_before(p, i);
+        i -= back;
+        cp = qg_cp_read(p + i, back, &len);
+        if (!qg_case_ignorable(cp)) {
+            letter = qg_case_cased(cp);
+            break;
+        }
+    }
+    if (!letter)
+        return false;
+    for (i = at + 2; i < n; i += len) {
+        cp = qg_cp_read(p + i, n - i, &len);
+        if (!qg_case_ignorable(cp))
+            return !qg_case_cased(cp);
+    }
+    return true;
+}
+
 /* Whether the next character of a title is the first of its word. */
 static bool starts_word(qg_case how, uint32_t before, size_t at)
 {
@@ -330,7 +354,7 @@ qg_status qg_ustr_case(qg_run *r, const qg_val *s, qg_case how, qg_val *out)
             word = at + len;
         size_t n = upper ? qg_case_upper(cp, title, to) : qg_case_lower(cp, to);
         if (!upper && cp == 0x3A3 && /* the one letter whose small form depends on its place */
-            qg_case_final_sigma(s->s.p + word, at - word, s->s.n - word))
+            final_sigma(s->s.p + word, at - word, s->s.n - word))
             to[0] = 0x3C2;
         bool input = s->s.map ? s->s.map[at] : s->input;
         if (n == 1 && to[0] == cp) {

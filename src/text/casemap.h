@@ -1,6 +1,6 @@
 /* Upper and lower case of single code points, as Python's str methods have it. */
-#ifndef QG_TMPL_CASEMAP_H
-#define QG_TMPL_CASEMAP_H
+#ifndef QG_TEXT_CASEMAP_H
+#define QG_TEXT_CASEMAP_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,8 +14,11 @@ size_t qg_case_lower(uint32_t cp, uint32_t out[3]);
 bool qg_case_cased(uint32_t cp);
 /* str.isprintable() of one character: others are escaped in repr(). */
 bool qg_case_printable(uint32_t cp);
-/* Whether the sigma at p[at] ends a word of the text p[0..n). */
-bool qg_case_final_sigma(const char *p, size_t at, size_t n);
+/* Marks and apostrophes: looked through when the sigma of a word's end is sought. */
+bool qg_case_ignorable(uint32_t cp);
+/* What cp is compared by where case does not count: the small form of its capital form, one to
+ * three code points ("ß" and "ss" are equal, so are "K" and the Kelvin sign). */
+size_t qg_case_fold(uint32_t cp, uint32_t out[3]);
 
 /* ---- tables (case_tables.c, made by tools/make_case_tables) ---------------------------------- */
 

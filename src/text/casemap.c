@@ -1,6 +1,4 @@
-#include "tmpl/casemap.h"
-
-#include "tmpl/ustr.h"
+#include "text/casemap.h"
 
 /* Whether cp lies in one of the ranges: an odd number of borders is at or below it. */
 static bool in_ranges(const uint32_t *borders, size_t n, uint32_t cp)
@@ -91,32 +89,19 @@ bool qg_case_printable(uint32_t cp)
     return in_ranges(qg_case_printable_ranges, qg_case_printable_ranges_n, cp);
 }
 
-static bool ignorable(uint32_t cp)
+bool qg_case_ignorable(uint32_t cp)
 {
     return in_ranges(qg_case_ignorable_ranges, qg_case_ignorable_ranges_n, cp);
 }
 
-/* Final: behind a letter with case and not before one, marks and apostrophes in between aside. */
-bool qg_case_final_sigma(const char *p, size_t at, size_t n)
+size_t qg_case_fold(uint32_t cp, uint32_t out[3])
 {
-    size_t i = at, len;
-    uint32_t cp = 0;
-    bool letter = false;
-    while (i > 0) {
-        size_t back = qg_cp_before(p, i);
-        i -= back;
-        cp = qg_cp_read(p + i, back, &len);
-        if (!ignorable(cp)) {
-            letter = qg_case_cased(cp);
-            break;
-        }
+    uint32_t upper[3], lower[3];
+    size_t n = 0, k = qg_case_upper(cp, false, upper);
+    for (size_t i = 0; i < k && n < 3; i++) {
+        size_t m = qg_case_lower(upper[i], lower);
+        for (size_t j = 0; j < m && n < 3; j++)
+            out[n++] = lower[j];
     }
-    if (!letter)
-        return false;
-    for (i = at + 2; i < n; i += len) {
-        cp = qg_cp_read(p + i, n - i, &len);
-        if (!ignorable(cp))
-            return !qg_case_cased(cp);
-    }
-    return true;
+    return n;
 }

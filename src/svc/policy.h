@@ -1,0 +1,74 @@
+/* The policy file: what counts as a hit, what is done then, what happens when judging fails, and
+ * word and pattern rules.  docs/POLICY.md describes every key.
+ *
+ * A policy never changes once read; a server that reloads replaces it as a whole and lets readers
+ * of the old one finish (references). */
+#ifndef QG_SVC_POLICY_H
+#define QG_SVC_POLICY_H
+
+#include "svc/rules.h"
+
+enum { QG_POLICY_CATEGORIES = 9 };
+
+typedef enum qg_action { QG_ACTION_ALLOW = 0, QG_ACTION_FLAG = 1, QG_ACTION_BLOCK = 2 } qg_action;
+
+/* Which of a conversation is judged: all of it as context, or its last message alone. */
+typedef enum qg_scope { QG_SCOPE_CONVERSATION = 0, QG_SCOPE_LAST_TURN = 1 } qg_scope;
+
+enum {
+    QG_ROLE_USER = 1u << 0,
+    QG_ROLE_ASSISTANT = 1u << 1,
+    QG_ROLE_SYSTEM = 1u << 2,
+    QG_ROLE_TOOL = 1u << 3,
+    QG_ROLE_ALL = 15u
+};
+
+/* What holds for one caller: the file's own settings, then its model's, then its key's. */
+typedef struct qg_policy_view {
+    bool loose;    /* Controversial is no hit */
+    double unsafe; /* threshold of the hit labels together; 0 = most probable */
+    double threshold[QG_POLICY_CATEGORIES]; /* 0 = the rule above */
+    qg_action on_unsafe, on_controversial;  /* of a hit whose category has no action of its own */
+    int32_t action[QG_POLICY_CATEGORIES];   /* qg_action, -1 = none of its own */
+    qg_scope scope;
+    unsigned roles;            /* QG_ROLE_*: messages of other roles are left out */
+    bool open[QG_N_PHASES];    /* what cannot be judged passes */
+    bool shadow;               /* judge and record, change nothing */
+    bool long_input_windows;   /* beyond the context: overlapping windows instead of a refusal */
+    bool prompt_block_message; /* gateway: a normal reply instead of an error */
+    int32_t hold_back_tokens;  /* gateway: 2..64 */
+    int32_t deadline_ms[QG_N_PHASES]; /* 0 = the server's */
+    const char *message;              /* shown for what is blocked; lives as long as the policy */
+} qg_policy_view;
+
+typedef struct qg_policy qg_policy;
+
+/* Reads a file.  QG_ERR_IO, or QG_ERR_FORMAT / QG_ERR_ARG / QG_ERR_TOO_LONG with "path:line: field:
+ * what is wrong".  *out has one reference. */
+qg_status qg_policy_open(qg_policy **out, const char *path, qg_err *err);
+/* The same from bytes; name stands for the path in sentences. */
+qg_status qg_policy_parse(qg_policy **out, qg_slice text, const char *name, qg_err *err);
+/* The policy without a file: strict, the most probable label decides, a hit is blocked, what cannot
+ * be judged is blocked, no rules. */
+qg_status qg_policy_default(qg_policy **out, qg_err *err);
+void qg_policy_ref(qg_policy *policy);
+void qg_policy_unref(qg_policy *policy); /* NULL is fine */
+
+/* key: name of the caller's API key, model: as the request names it; "" = none. Any thread. */
+void qg_policy_view_of(const qg_policy *policy, qg_slice key, qg_slice model, qg_policy_view *view);
+const qg_rules *qg_policy_rules(const qg_policy *policy);
+/* How many callers and models have settings of their own. */
+typedef struct qg_policy_size {
+    size_t n_keys, n_models;
+} qg_policy_size;
+qg_policy_size qg_policy_size_of(const qg_policy *policy);
+/* SHA-256 of the file in hex, "" for the default: for logs and audits. */
+const char *qg_policy_hash(const qg_policy *policy);
+
+/* Index of a canonical category name in threshold and action; -1 when unknown. */
+int qg_policy_category(const char *name);
+/* What is done about a hit. */
+qg_action qg_policy_action(const qg_policy_view *view, qg_severity severity, const char *category);
+const char *qg_action_name(qg_action action);
+
+#endif
