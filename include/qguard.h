@@ -346,6 +346,14 @@ QG_API qg_status qg_inspect(const char *model, char **json, qg_err *err);
  * cpu: as in qg_options.  measure adds peak and read bandwidth (runs about two seconds). */
 QG_API qg_status qg_cpu_report(const char *cpu, bool measure, char **json, qg_err *err);
 
+/* Speed of every kernel row this processor has, for one job ("gemm" many rows, "few" 1 to 16 rows,
+ * "attn", "vec"; another word: QG_ERR_ARG), as one JSON object: {"threads":N,"rows":[{"job":…,
+ * "row":…,"dtype":…,"shape":…,"value":…,"unit":…,"limit":…,"fraction":…}]}; limit is the compute
+ * peak or read bandwidth of the same seconds, in the same unit (absent for vec).  cpu, n_threads:
+ * as in qg_options.  Runs up to a minute.  Free with qg_free. */
+QG_API qg_status qg_kernel_report(const char *job, const char *cpu, int32_t n_threads, char **json,
+                                  qg_err *err);
+
 #ifdef __cplusplus
 }
 #endif

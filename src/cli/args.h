@@ -34,11 +34,11 @@ typedef struct cli_args {
     const char *log;
     cli_list names, api_keys;
     int32_t threads, max_model_len, port, concurrency, step_rows, request_timeout_s, max_jobs;
-    int32_t kv_mib, prompt_tokens;
+    int32_t kv_mib, prompt_tokens, repeat;
     bool quiet, no_prefix_cache, json, jsonl, exit_verdict, decode_ids, skip_special, ids, measure,
         csv, quick;
     bool help;
-    const char *positional[2];
+    const char *positional[4];
     int32_t n_positional;
 } cli_args;
 

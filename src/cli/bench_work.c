@@ -1,9 +1,9 @@
+/* The texts that are measured with. */
 #include "cli/bench.h"
 
 #include "base/limits.h"
 #include "text/json.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static const char *const words[] = {
@@ -30,23 +30,36 @@ static const char *draw(uint32_t *seed)
     return words[(*seed >> 8) % QG_COUNT(words)];
 }
 
-static qg_status count_tokens(const qg_engine *engine, const qg_buf *content, size_t *n,
-                              qg_err *err)
+qg_status bench_render(const qg_engine *engine, const qg_message *messages, size_t n, int32_t **ids,
+                       size_t *n_ids, qg_err *err)
 {
-    json_t *vars = json_pack("{s:[{s:s, s:s#}], s:b}", "messages", "role", "user", "content",
-                             content->p, (int)content->n, "add_generation_prompt", 1);
-    char *json = vars ? qg_json_dump(vars) : NULL;
+    json_t *list = json_array();
     char *text = NULL;
-    int32_t *ids = NULL;
     size_t bytes;
+
+    *ids = NULL;
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s%}", "role", messages[i].role, "content",
+                                              messages[i].content.p, messages[i].content.n));
+    json_t *vars = json_pack("{s:o, s:b}", "messages", list, "add_generation_prompt", 1);
+    char *json = vars ? qg_json_dump(vars) : NULL;
     qg_status rc =
-        json ? qg_render(engine, (qg_text){json, strlen(json)}, &text, &bytes, &ids, n, err)
+        json ? qg_render(engine, (qg_text){json, strlen(json)}, &text, &bytes, ids, n_ids, err)
              : qg_fail(err, QG_ERR_NOMEM, "out of memory");
     qg_free(text);
-    qg_free(ids);
     qg_free(json);
     json_decref(vars);
     return rc;
+}
+
+static qg_status count_tokens(const qg_engine *engine, const qg_buf *content, size_t *n,
+                              qg_err *err)
+{
+    int32_t *ids;
+    const qg_message m = {"user", {content->p, content->n}};
+    QG_TRY(bench_render(engine, &m, 1, &ids, n, err));
+    qg_free(ids);
+    return QG_OK;
 }
 
 static qg_status add_word(qg_buf *b, const char *word)
@@ -94,54 +107,24 @@ qg_status bench_prompt(const qg_engine *engine, unsigned number, size_t n_tokens
     return rc;
 }
 
+qg_status bench_words(qg_buf *text, unsigned number, size_t n)
+{
+    uint32_t seed = number * 2654435761u + 1;
+    for (size_t i = 0; i < n; i++)
+        QG_TRY(add_word(text, draw(&seed)));
+    return QG_OK;
+}
+
 qg_status bench_ids(const qg_engine *engine, size_t n, int32_t **ids, qg_err *err)
 {
-    uint32_t seed = 1000;
     qg_buf b;
     size_t got = 0;
-    qg_status rc = QG_OK;
 
     *ids = NULL;
     qg_buf_init(&b, QG_MAX_TEXT_BYTES);
-    for (size_t i = 0; i < n && rc == QG_OK; i++) /* a word has at least one token */
-        rc = add_word(&b, draw(&seed));
+    qg_status rc = bench_words(&b, 1000, n); /* a word has at least one token */
     if (rc == QG_OK)
         rc = qg_tokenize(engine, (qg_text){b.p, b.n}, QG_SPECIAL_TEXT, ids, &got, err);
     qg_buf_free(&b);
     return rc;
-}
-
-void bench_row(const bench_out *out, const char *workload, const char *metric, double value,
-               const char *unit, const char *notes)
-{
-    if (out->csv)
-        printf("qguard,%s,%s,%s,%s,%.4g,%s,%d,%s\n", QG_VERSION, out->dtype, workload, metric,
-               value, unit, out->threads, notes);
-    else
-        printf("%-8s %-34s %10.4g %-8s %s\n", workload, metric, value, unit, notes);
-    fflush(stdout);
-}
-
-static int by_value(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
-void bench_latency(const bench_out *out, const char *workload, const char *metric, int64_t *us,
-                   size_t n, const char *notes)
-{
-    char name[80], all[120];
-    qsort(us, n, sizeof *us, by_value);
-    snprintf(all, sizeof all, "n=%zu%s%s", n, *notes ? "; " : "", notes);
-    snprintf(name, sizeof name, "%s_p50", metric);
-    double p50 = n % 2 ? (double)us[n / 2] : (double)(us[n / 2 - 1] + us[n / 2]) / 2;
-    bench_row(out, workload, name, p50 / 1e3, "ms", all);
-    if (n < 20)
-        return;
-    snprintf(name, sizeof name, "%s_p99", metric);
-    double at = 0.99 * (double)(n - 1);
-    size_t lo = (size_t)at, hi = lo + 1 < n ? lo + 1 : lo;
-    double p99 = (double)us[lo] + (double)(us[hi] - us[lo]) * (at - (double)lo);
-    bench_row(out, workload, name, p99 / 1e3, "ms", all);
 }

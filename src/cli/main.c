@@ -31,8 +31,22 @@ const cli_command cli_commands[] = {
      0, cmd_logits},
     {"policy", CMD_POLICY, "check FILE", "Check a policy file",
      "Prints what the file holds, or the first mistake with its line and field.", 2, cmd_policy},
-    {"bench", CMD_BENCH, "[check|bulk|stream|long|load] [options]",
-     "Measure this machine with this model", NULL, 1, cmd_bench},
+    {"bench", CMD_BENCH, "[WORKLOAD [FILE…]] [options]",
+     "Measure this model on this machine, beside what the hardware allows",
+     "Workloads (all when none is named):\n"
+     "  check    one prompt of 371 tokens: verdict, 8 and 14 decoded tokens, without and with the\n"
+     "           prefix cache\n"
+     "  bulk     64 such prompts at once\n"
+     "  stream   1 and 16 tokens a step behind 128, 1024 and 4096, and 32 streams a token each\n"
+     "  long     prompts of 4,096 and 16,384 tokens\n"
+     "  load     a process from start to first verdict, and its memory\n"
+     "  text     tokenizer (of FILE…, line by line) and chat template\n"
+     "  mixed    checks beside 64 bulk jobs, and beside one of 16,384 tokens\n"
+     "  growing  a reply that is judged again after every 64 words: tokens computed\n"
+     "  kernels  every kernel row beside the peak (of one job: gemm, few, attn or vec)\n"
+     "A limit is the work at the compute peak, or its bytes at the read bandwidth, measured in "
+     "this run.",
+     4, cmd_bench},
     {"inspect", CMD_INSPECT, "[MODEL] [options]",
      "What is in a model, what it needs, what is wrong", NULL, 1, cmd_inspect},
     {"cpu", CMD_CPU, "[options]", "Processor features and the kernel row chosen for each job", NULL,

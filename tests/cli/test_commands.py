@@ -237,15 +237,41 @@ def test_reports(run_qguard):
     assert answers(run_qguard("inspect", "--json"))[0]["kind"] == "gen"
 
 
-def test_bench_prints_its_rows(run_qguard):
-    done = run_qguard("bench", "check", "--quick", "--csv", "--prompt-tokens", "80")
+BENCH = {
+    "check": 12, "bulk": 2, "stream": 6, "text": 3, "growing": 4, "load": 3,
+    "mixed": 5,  # and more where the context holds the long job, or 20 checks were made
+}
+
+
+@pytest.mark.parametrize("workload", BENCH)
+def test_bench_prints_its_rows(run_qguard, workload):
+    done = run_qguard("bench", workload, "--quick", "--csv", "--repeat", "2", "--prompt-tokens",
+                      "80", "--max-model-len", "2048")
     head, *body = done.stdout.splitlines()
-    assert head == "engine,version,dtype,workload,metric,value,unit,threads,notes"
-    assert done.returncode == 0 and len(body) == 4
-    for line in body:
-        cells = line.split(",")
-        assert len(cells) == 9 and cells[3] == "check" and float(cells[5]) > 0
+    assert (done.returncode, head) == (0, "engine,version,dtype,workload,metric,value,unit,threads,notes")
+    cells = [line.split(",") for line in body]
+    assert all(len(c) == 9 and float(c[5]) > 0 for c in cells)
+    assert [c[4] for c in cells if c[3] == "limit"] == ["compute", "memory_read", "token"]
+    assert sum(c[3] == workload for c in cells) >= BENCH[workload]
+
+
+def test_bench_refuses_other_words(run_qguard):
     assert run_qguard("bench", "nonsense").returncode == 2
+    done = run_qguard("bench", "kernels", "nonsense")
+    assert done.returncode == 1 and "gemm, few, attn, vec" in done.stderr
+
+
+def test_bench_measures_kernels(run_qguard):
+    done = run_qguard("bench", "kernels", "vec", "--csv", "--threads", "1")
+    assert done.returncode == 0 and all("row " in line for line in done.stdout.splitlines()[1:])
+    assert not run_qguard("bench", "kernels", "attn", "--cpu", "ref").stdout  # plain C is left out
+
+
+def test_bench_reads_files(run_qguard, tmp_path):
+    (tmp_path / "two.lines.txt").write_text("How are you?\nFine.")
+    done = run_qguard("bench", "text", tmp_path / "two.lines.txt", "--csv")
+    assert ",tokenizer_two," in done.stdout
+    assert run_qguard("bench", "text", tmp_path / "missing").returncode == 1
 
 
 def test_oddities_of_a_model_are_told(run_qguard, shared, tmp_path):
