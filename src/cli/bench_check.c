@@ -19,12 +19,12 @@ static const check_mode modes[] = {
 
 /* Of a check that computes `tokens` of its prompt: all of them at the peak, and for each token that
  * is decoded behind the first the weights read once more. */
-static double check_limit(const bench *b, const check_mode *mode, double tokens)
+static double check_limit(const bench *b, const check_mode *mode, double tokens, double decoded)
 {
     if (mode->decode == QG_DECODE_VERDICT)
         return bench_compute_ms(&b->limits, tokens + BRANCH_TOKENS, 0);
     double step = bench_read_ms(&b->limits, 0) + 1e3 * b->limits.output_bytes / b->limits.read;
-    return bench_compute_ms(&b->limits, tokens, 0) + (mode->max_tokens - 1) * step;
+    return bench_compute_ms(&b->limits, tokens, 0) + (decoded - 1) * step;
 }
 
 static qg_status check_mode_rows(bench *b, const check_mode *mode, bool prefix)
@@ -36,11 +36,12 @@ static qg_status check_mode_rows(bench *b, const check_mode *mode, bool prefix)
     QG_TRY(bench_judge(b, mode->decode, mode->max_tokens, &us[0], NULL)); /* fills the caches */
     QG_TRY(bench_judge(b, mode->decode, mode->max_tokens, &us[0], &warm));
     double tokens = warm->n_prompt_tokens - warm->n_cached_tokens;
+    double decoded = (double)warm->n_ids + warm->finished; /* a model may end before the limit */
     qg_result_free(warm);
     for (size_t i = 0; i < b->repeat; i++)
         QG_TRY(bench_judge(b, mode->decode, mode->max_tokens, &us[i], NULL));
     snprintf(metric, sizeof metric, "%s%s", mode->metric, prefix ? "_prefix" : "");
-    bench_latency(&b->out, "check", metric, us, b->repeat, check_limit(b, mode, tokens),
+    bench_latency(&b->out, "check", metric, us, b->repeat, check_limit(b, mode, tokens, decoded),
                   mode->notes);
     return QG_OK;
 }
