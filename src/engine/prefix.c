@@ -114,7 +114,7 @@ static void touch(qg_prefix *p, node *x)
     }
 }
 
-static bool copy_part(qg_prefix *p, const node *from, int32_t n, qg_kv_seq *seq)
+static bool copy_part(qg_prefix *p, const node *from, qg_kv_seq *seq)
 {
     /* An extra reference keeps the source from being the block that is evicted for the copy. */
     qg_kv_ref(p->kv, from->block);
@@ -124,7 +124,7 @@ static bool copy_part(qg_prefix *p, const node *from, int32_t n, qg_kv_seq *seq)
     qg_kv_block source = from->block;
     bool ok = own >= 0;
     if (ok) {
-        qg_kv_copy(p->kv, own, source, n);
+        qg_kv_copy(p->kv, own, source);
         ok = qg_kv_seq_adopt(seq, own) == QG_OK;
         if (!ok)
             qg_kv_unref(p->kv, own);
@@ -142,7 +142,7 @@ int32_t qg_prefix_match(qg_prefix *p, const int32_t *ids, int32_t n, qg_kv_seq *
         node *x = best_child(at, ids + done, n - done, &shared);
         if (!x || shared < QG_KV_BLOCK) {
             touch(p, x ? x : at);
-            return x && copy_part(p, x, shared, seq) ? done + shared : done;
+            return x && copy_part(p, x, seq) ? done + shared : done;
         }
         qg_kv_ref(p->kv, x->block);
         if (qg_kv_seq_adopt(seq, x->block) != QG_OK) {

@@ -66,14 +66,16 @@ typedef struct qg_gemm {
                 int64_t k, int64_t p0, int64_t p1);
 } qg_gemm;
 
+enum { QG_KV_BLOCK = 16 }; /* tokens in a block of the paged KV cache */
+
 /* Attention of one query row and one kv head group over a paged KV cache.
  *
  * Logical position j in [0, n_ctx) of the row lies in slot  s = j < tree_base ? j : path[j -
- * tree_base]. Slot s lies in block blocks[s / block_len] at s % block_len.  In a block, K of kv
- * head h starts at element (h * block_len + s % block_len) * head_dim, V likewise at v_off elements
- * further. Elements are f32 or bf16 (qg_attn.kv_format); with bf16, q is rounded to bf16 as well,
- * the weights of V are not.  Softmax in float32; the sum runs over j rising with results that
- * depend only on (q, the K and V values by j, n_ctx): never on slots, tree or batch. */
+ * tree_base]. Slot s is token s % QG_KV_BLOCK of block blocks[s / QG_KV_BLOCK]; how a block is laid
+ * out is told in kvblock.h.  Elements are f32 or bf16 (qg_attn.kv_format); with bf16, q and the
+ * weights of V are rounded to bf16 as well.  Softmax in float32; the sum runs over j rising with
+ * results that depend only on (q, the K and V values by j, n_ctx): never on slots, tree or batch.
+ */
 typedef struct qg_attn_row {
     const float *q;            /* [n_heads][head_dim], rotated and normed */
     float *out;                /* [n_heads][head_dim] */
@@ -84,9 +86,8 @@ typedef struct qg_attn_row {
 } qg_attn_row;
 
 typedef struct qg_attn_shape {
-    int32_t n_heads, n_kv_heads, head_dim, block_len;
-    int64_t v_off; /* elements from K to V inside a block */
-    float scale;   /* 1/sqrt(head_dim) */
+    int32_t n_heads, n_kv_heads, head_dim;
+    float scale; /* 1/sqrt(head_dim), > 0 */
 } qg_attn_shape;
 
 typedef struct qg_attn {
@@ -98,9 +99,11 @@ typedef struct qg_attn {
     /* Rows [0, n_rows) share blocks only if they say so; heads of kv head `kvh` are computed. */
     void (*run)(const qg_attn_shape *s, const qg_attn_row *rows, int64_t n_rows, int32_t kvh,
                 void *scratch);
-    /* Stores one token's K and V rows (n_kv_heads * head_dim floats each) into slot `at` of block.
-     */
-    void (*store)(const qg_attn_shape *s, void *block, int32_t at, const float *k, const float *v);
+    /* Stores K and V (head_dim floats each) of kv head kvh of one token as token `at` of block
+     * (aligned to 64).  Other tokens and heads of the block are not touched: threads may store them
+     * at the same time. */
+    void (*store)(const qg_attn_shape *s, void *block, int32_t kvh, int32_t at, const float *k,
+                  const float *v);
 } qg_attn;
 
 /* Row-wise vector jobs, float32. */

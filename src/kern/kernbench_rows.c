@@ -3,11 +3,12 @@
 #include "kern/kernbench_int.h"
 
 #include "base/mem.h"
+#include "kern/kvblock.h"
 #include "kern/measure.h"
 
 #include <stdio.h>
 
-enum { HEADS = 16, KV_HEADS = 8, HEAD_DIM = 128, BLOCK = 16 };
+enum { HEADS = 16, KV_HEADS = 8, HEAD_DIM = 128 };
 
 typedef struct attn_case {
     const qg_attn *a;
@@ -19,7 +20,7 @@ typedef struct attn_case {
     int64_t n_blocks;
     uint8_t *mem;    /* [n_blocks][block_bytes] */
     const void **at; /* [n_blocks] */
-    float *kv;       /* [KV_HEADS][HEAD_DIM], every token's */
+    float *kv;       /* [HEAD_DIM], every head's and token's */
     float *q;        /* [2][n_rows][HEADS][HEAD_DIM]: queries, results */
     double pairs;    /* of a row and a position it sees */
 } attn_case;
@@ -35,18 +36,15 @@ static void attn_part(void *arg, int part, int n_parts)
 
 static bool attn_alloc(attn_case *c, int32_t n_ctx, int threads)
 {
-    const size_t elem = c->a->kv_format == QG_W_F32 ? 4 : 2;
-    const int64_t width = KV_HEADS * HEAD_DIM;
-
-    c->n_blocks = (n_ctx + BLOCK - 1) / BLOCK;
-    c->block_bytes = 2 * (size_t)(width * BLOCK) * elem;
-    c->s = (qg_attn_shape){HEADS, KV_HEADS, HEAD_DIM, BLOCK, width * BLOCK, 0.088f};
+    c->n_blocks = (n_ctx + QG_KV_BLOCK - 1) / QG_KV_BLOCK;
+    c->block_bytes = qg_kv_head_at(c->a->kv_format, HEAD_DIM, KV_HEADS);
+    c->s = (qg_attn_shape){HEADS, KV_HEADS, HEAD_DIM, 0.088f};
     c->scratch_bytes = (c->a->scratch_bytes(&c->s, n_ctx) + 63) / 64 * 64;
     c->all_scratch = c->scratch_bytes * (size_t)threads;
     c->scratch = qg_big_alloc(c->all_scratch);
     c->mem = qg_big_alloc(c->block_bytes * (size_t)c->n_blocks);
     c->at = qg_calloc((size_t)c->n_blocks, sizeof *c->at);
-    c->kv = qg_malloc((size_t)width * sizeof *c->kv);
+    c->kv = qg_malloc(HEAD_DIM * sizeof *c->kv);
     c->q = qg_malloc(2 * (size_t)(c->n_rows * HEADS * HEAD_DIM) * sizeof *c->q);
     c->rows = qg_calloc((size_t)c->n_rows, sizeof *c->rows);
     return c->scratch && c->mem && c->at && c->kv && c->q && c->rows;
@@ -65,12 +63,13 @@ static void attn_free(attn_case *c)
 /* The last n_rows rows of a sequence of n_ctx tokens. */
 static void attn_fill(attn_case *c, int32_t n_ctx)
 {
-    qg_kernbench_fill(c->kv, KV_HEADS * HEAD_DIM);
+    qg_kernbench_fill(c->kv, HEAD_DIM);
     qg_kernbench_fill(c->q, c->n_rows * HEADS * HEAD_DIM);
     for (int32_t i = 0; i < n_ctx; i++) {
-        uint8_t *block = c->mem + c->block_bytes * (size_t)(i / BLOCK);
-        c->at[i / BLOCK] = block;
-        c->a->store(&c->s, block, i % BLOCK, c->kv, c->kv);
+        uint8_t *block = c->mem + c->block_bytes * (size_t)(i / QG_KV_BLOCK);
+        c->at[i / QG_KV_BLOCK] = block;
+        for (int32_t h = 0; h < KV_HEADS; h++)
+            c->a->store(&c->s, block, h, i % QG_KV_BLOCK, c->kv, c->kv);
     }
     for (int32_t i = 0; i < c->n_rows; i++) {
         float *mine = c->q + (int64_t)i * HEADS * HEAD_DIM;
@@ -106,8 +105,7 @@ qg_status qg_kernbench_attn(kernbench *b)
     for (const qg_attn *const *a = qg_attn_rows(); *a; a++) {
         if (((*a)->need & b->features) != (*a)->need || !(*a)->need)
             continue;
-        /* of float arithmetic: the weighted sum is float in every row */
-        b->limit = qg_measure_peak(qg_peak_pick(QG_W_F32, (*a)->need), b->pool);
+        b->limit = qg_measure_peak(qg_peak_pick((*a)->kv_format, (*a)->need), b->pool);
         if (!attn_one(b, *a, 371, 371) || !attn_one(b, *a, 256, 4096) || !attn_one(b, *a, 1, 371) ||
             !attn_one(b, *a, 1, 4096))
             return QG_ERR_NOMEM;

@@ -1,47 +1,57 @@
 /* Attention in plain C: all scores of a row, softmax, weighted sum of V over j rising. */
+#include "kern/kvblock.h"
 #include "kern/rows.h"
 
 #include <math.h>
 #include <string.h>
 
-static int64_t slot_of(const qg_attn_row *row, int32_t j)
+/* One head's K and V of position j. */
+typedef struct token {
+    const void *k, *v;
+    int64_t t; /* its place in the block */
+} token;
+
+static token token_of(qg_wformat format, const qg_attn_shape *s, const qg_attn_row *row,
+                      int32_t kvh, int32_t j)
 {
-    return j < row->tree_base ? j : row->path[j - row->tree_base];
+    const int32_t slot = j < row->tree_base ? j : row->path[j - row->tree_base];
+    const uint8_t *k =
+        (const uint8_t *)row->blocks[slot / QG_KV_BLOCK] + qg_kv_head_at(format, s->head_dim, kvh);
+    return (token){k, k + qg_kv_half_bytes(format, s->head_dim), slot % QG_KV_BLOCK};
 }
 
-/* First element of K of position j; V is v_off elements further. */
-static int64_t element_of(const qg_attn_shape *s, int64_t slot, int32_t kvh)
+static float load(qg_wformat format, const void *half, int64_t at)
 {
-    return ((int64_t)kvh * s->block_len + slot % s->block_len) * s->head_dim;
+    return format == QG_W_F32 ? ((const float *)half)[at]
+                              : qg_bf16_to_f32(((const qg_bf16 *)half)[at]);
 }
 
-static float load(qg_wformat format, const void *block, int64_t at)
+/* What the format keeps of v. */
+static float kept(qg_wformat format, float v)
 {
-    return format == QG_W_F32 ? ((const float *)block)[at]
-                              : qg_bf16_to_f32(((const qg_bf16 *)block)[at]);
+    return format == QG_W_F32 ? v : qg_bf16_to_f32(qg_f32_to_bf16(v));
 }
 
 static void scores(qg_wformat format, const qg_attn_shape *s, const qg_attn_row *row, int32_t kvh,
                    const float *q, float *p)
 {
     for (int32_t j = 0; j < row->n_ctx; j++) {
-        int64_t slot = slot_of(row, j), at = element_of(s, slot, kvh);
-        const void *block = row->blocks[slot / s->block_len];
+        const token at = token_of(format, s, row, kvh, j);
         float sum = 0;
         for (int32_t d = 0; d < s->head_dim; d++)
-            sum += q[d] * load(format, block, at + d);
+            sum += q[d] * load(format, at.k, qg_k_element(format, at.t, d));
         p[j] = sum * s->scale;
     }
 }
 
-/* In place; returns the sum of the exponentials.  NaN stays NaN. */
-static float softmax(float *p, int32_t n)
+/* In place; returns the sum of the exponentials as the format keeps them.  NaN stays NaN. */
+static float softmax(qg_wformat format, float *p, int32_t n)
 {
     float max = p[0], sum = 0;
     for (int32_t j = 1; j < n; j++)
         max = p[j] > max ? p[j] : max;
     for (int32_t j = 0; j < n; j++) {
-        p[j] = expf(p[j] - max);
+        p[j] = kept(format, expf(p[j] - max));
         sum += p[j];
     }
     return sum;
@@ -50,12 +60,12 @@ static float softmax(float *p, int32_t n)
 static void weigh(qg_wformat format, const qg_attn_shape *s, const qg_attn_row *row, int32_t kvh,
                   const float *p, float *out)
 {
+    const int64_t dim = qg_kv_dim(s->head_dim);
     memset(out, 0, (size_t)s->head_dim * sizeof *out);
     for (int32_t j = 0; j < row->n_ctx; j++) {
-        int64_t slot = slot_of(row, j), at = element_of(s, slot, kvh) + s->v_off;
-        const void *block = row->blocks[slot / s->block_len];
+        const token at = token_of(format, s, row, kvh, j);
         for (int32_t d = 0; d < s->head_dim; d++)
-            out[d] += p[j] * load(format, block, at + d);
+            out[d] += p[j] * load(format, at.v, qg_v_element(format, dim, at.t, d));
     }
 }
 
@@ -69,9 +79,9 @@ static void run(qg_wformat format, const qg_attn_shape *s, const qg_attn_row *ro
             const float *from = rows[r].q + (int64_t)h * s->head_dim;
             float *out = rows[r].out + (int64_t)h * s->head_dim;
             for (int32_t d = 0; d < s->head_dim; d++)
-                q[d] = format == QG_W_F32 ? from[d] : qg_bf16_to_f32(qg_f32_to_bf16(from[d]));
+                q[d] = kept(format, from[d]);
             scores(format, s, &rows[r], kvh, q, p);
-            float sum = softmax(p, rows[r].n_ctx);
+            float sum = softmax(format, p, rows[r].n_ctx);
             weigh(format, s, &rows[r], kvh, p, out);
             for (int32_t d = 0; d < s->head_dim; d++)
                 out[d] /= sum;
@@ -95,28 +105,26 @@ static size_t scratch_bytes(const qg_attn_shape *s, int32_t n_ctx)
     return ((size_t)n_ctx + (size_t)s->head_dim) * sizeof(float);
 }
 
-void qg_attn_store_f32(const qg_attn_shape *s, void *block, int32_t at, const float *k,
+void qg_attn_store_f32(const qg_attn_shape *s, void *block, int32_t kvh, int32_t at, const float *k,
                        const float *v)
 {
-    float *to = block;
-    for (int32_t h = 0; h < s->n_kv_heads; h++) {
-        int64_t d = s->head_dim, e = ((int64_t)h * s->block_len + at) * d;
-        memcpy(to + e, k + h * d, (size_t)d * sizeof *to);
-        memcpy(to + s->v_off + e, v + h * d, (size_t)d * sizeof *to);
-    }
+    const int64_t d = s->head_dim, dim = qg_kv_dim(d);
+    float *to = (float *)block + qg_kv_head_at(QG_W_F32, d, kvh) / sizeof *to;
+    for (int64_t c = 0; c < dim; c++)
+        to[qg_k_element(QG_W_F32, at, c)] = c < d ? k[c] : 0;
+    memcpy(to + dim * QG_KV_BLOCK + qg_v_element(QG_W_F32, dim, at, 0), v, (size_t)d * sizeof *to);
 }
 
-void qg_attn_store_bf16(const qg_attn_shape *s, void *block, int32_t at, const float *k,
-                        const float *v)
+void qg_attn_store_bf16(const qg_attn_shape *s, void *block, int32_t kvh, int32_t at,
+                        const float *k, const float *v)
 {
-    qg_bf16 *to = block;
-    for (int32_t h = 0; h < s->n_kv_heads; h++) {
-        int64_t d = s->head_dim, e = ((int64_t)h * s->block_len + at) * d;
-        for (int64_t i = 0; i < d; i++) {
-            to[e + i] = qg_f32_to_bf16(k[h * d + i]);
-            to[s->v_off + e + i] = qg_f32_to_bf16(v[h * d + i]);
-        }
-    }
+    const int64_t d = s->head_dim, dim = qg_kv_dim(d);
+    qg_bf16 *to = (qg_bf16 *)block + qg_kv_head_at(QG_W_BF16, d, kvh) / sizeof *to;
+    for (int64_t c = 0; c < dim; c++)
+        to[qg_k_element(QG_W_BF16, at, c)] = c < d ? qg_f32_to_bf16(k[c]) : 0;
+    to += dim * QG_KV_BLOCK;
+    for (int64_t c = 0; c < d; c++)
+        to[qg_v_element(QG_W_BF16, dim, at, c)] = qg_f32_to_bf16(v[c]);
 }
 
 const qg_attn qg_attn_f32_ref = {

@@ -11,10 +11,10 @@ extern const qg_attn qg_attn_f32_ref, qg_attn_bf16_ref;
 extern const qg_vec qg_vec_ref;
 extern const qg_peak qg_peak_f32_ref, qg_peak_bf16_ref, qg_peak_i8_ref;
 
-/* Storing is a plain copy or rounding: one function serves every row. */
-void qg_attn_store_f32(const qg_attn_shape *s, void *block, int32_t at, const float *k,
+/* Storing in plain C, for rows that have no better way. */
+void qg_attn_store_f32(const qg_attn_shape *s, void *block, int32_t kvh, int32_t at, const float *k,
                        const float *v);
-void qg_attn_store_bf16(const qg_attn_shape *s, void *block, int32_t at, const float *k,
-                        const float *v);
+void qg_attn_store_bf16(const qg_attn_shape *s, void *block, int32_t kvh, int32_t at,
+                        const float *k, const float *v);
 
 #endif

@@ -1,38 +1,33 @@
 #include "model/kv.h"
 
 #include "base/mem.h"
+#include "kern/kvblock.h"
 
 #include <string.h>
 
 struct qg_kv {
     qg_kv_shape shape;
     int32_t n_blocks, n_free;
-    size_t head_bytes; /* one head's K (or V) of one layer in a block */
     size_t layer_bytes, block_bytes, mem_bytes;
     uint8_t *mem;
     int32_t *refs;        /* [n_blocks], 0 = free */
     qg_kv_block *free_at; /* [n_free] used as a stack: what was freed last is warm */
 };
 
-static size_t element_bytes(qg_wformat format)
-{
-    return format == QG_W_F32 ? sizeof(float) : sizeof(qg_bf16);
-}
-
 /* False when a number is not positive or a size does not fit. */
-static bool sizes_of(const qg_kv_shape *shape, size_t *head, size_t *layer, size_t *block)
+static bool sizes_of(const qg_kv_shape *shape, size_t *layer, size_t *block)
 {
     if (shape->n_layers < 1 || shape->n_kv_heads < 1 || shape->head_dim < 1)
         return false;
-    return qg_mul_size((size_t)shape->head_dim, QG_KV_BLOCK * element_bytes(shape->format), head) &&
-           qg_mul_size(*head, 2 * (size_t)shape->n_kv_heads, layer) &&
+    return qg_mul_size(qg_kv_half_bytes(shape->format, shape->head_dim),
+                       2 * (size_t)shape->n_kv_heads, layer) &&
            qg_mul_size(*layer, (size_t)shape->n_layers, block);
 }
 
 size_t qg_kv_block_bytes(const qg_kv_shape *shape)
 {
-    size_t head, layer, block;
-    return sizes_of(shape, &head, &layer, &block) ? block : 0;
+    size_t layer, block;
+    return sizes_of(shape, &layer, &block) ? block : 0;
 }
 
 qg_status qg_kv_open(qg_kv **out, const qg_kv_shape *shape, int32_t n_blocks, qg_err *err)
@@ -42,7 +37,7 @@ qg_status qg_kv_open(qg_kv **out, const qg_kv_shape *shape, int32_t n_blocks, qg
     if (!kv)
         return qg_fail(err, QG_ERR_NOMEM, "out of memory for the KV pool");
     kv->shape = *shape;
-    if (n_blocks < 1 || !sizes_of(shape, &kv->head_bytes, &kv->layer_bytes, &kv->block_bytes) ||
+    if (n_blocks < 1 || !sizes_of(shape, &kv->layer_bytes, &kv->block_bytes) ||
         !qg_mul_size(kv->block_bytes, (size_t)n_blocks, &kv->mem_bytes)) {
         qg_kv_close(kv);
         return qg_fail(err, QG_ERR_ARG, "a KV pool of %d blocks has no valid size", n_blocks);
@@ -118,17 +113,10 @@ void *qg_kv_layer(const qg_kv *kv, qg_kv_block b, int32_t layer)
     return kv->mem + (size_t)b * kv->block_bytes + (size_t)layer * kv->layer_bytes;
 }
 
-void qg_kv_copy(qg_kv *kv, qg_kv_block to, qg_kv_block from, int32_t n_tokens)
+void qg_kv_copy(qg_kv *kv, qg_kv_block to, qg_kv_block from)
 {
-    if (!in_use(kv, to) || !in_use(kv, from) || to == from || n_tokens < 1)
-        return;
-    size_t tokens = n_tokens < QG_KV_BLOCK ? (size_t)n_tokens : QG_KV_BLOCK;
-    size_t n = kv->head_bytes / QG_KV_BLOCK * tokens;
-    uint8_t *dst = qg_kv_layer(kv, to, 0);
-    const uint8_t *src = qg_kv_layer(kv, from, 0);
-    /* a block is a row of heads (layer, then K or V, then head), each with its tokens in order */
-    for (size_t at = 0; at < kv->block_bytes; at += kv->head_bytes)
-        memcpy(dst + at, src + at, n);
+    if (in_use(kv, to) && in_use(kv, from) && to != from)
+        memcpy(qg_kv_layer(kv, to, 0), qg_kv_layer(kv, from, 0), kv->block_bytes);
 }
 
 /* ---- sequences ------------------------------------------------------------------------------- */

@@ -11,8 +11,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { QG_KV_BLOCK = 16 }; /* tokens per block */
-
 typedef struct qg_kv_shape {
     int32_t n_layers, n_kv_heads, head_dim;
     qg_wformat format;
@@ -21,8 +19,8 @@ typedef struct qg_kv_shape {
 typedef struct qg_kv qg_kv;
 typedef int32_t qg_kv_block; /* index, -1 = none */
 
-/* Bytes of one block: layers x (K, V) x heads x QG_KV_BLOCK x head_dim.  0 when that does not fit
- * or a number is not positive. */
+/* Bytes of one block of QG_KV_BLOCK tokens: layers x heads x (K, V), each as kern/kvblock.h has it.
+ * 0 when that does not fit or a number is not positive. */
 size_t qg_kv_block_bytes(const qg_kv_shape *shape);
 /* n_blocks >= 1.  Memory is reserved, not touched. */
 qg_status qg_kv_open(qg_kv **out, const qg_kv_shape *shape, int32_t n_blocks, qg_err *err);
@@ -36,9 +34,9 @@ qg_kv_block qg_kv_take(qg_kv *kv); /* refs = 1; -1 when none is free */
 void qg_kv_ref(qg_kv *kv, qg_kv_block b);
 void qg_kv_unref(qg_kv *kv, qg_kv_block b); /* free at 0 */
 int32_t qg_kv_refs(const qg_kv *kv, qg_kv_block b);
-/* Copies the first n_tokens (all layers) of block from into block to. */
-void qg_kv_copy(qg_kv *kv, qg_kv_block to, qg_kv_block from, int32_t n_tokens);
-/* Base of a block's part for one layer: K, then V (v_off elements further). */
+/* Copies block from into block to: all layers, all tokens. */
+void qg_kv_copy(qg_kv *kv, qg_kv_block to, qg_kv_block from);
+/* A block's part for one layer: what attention kernels call a block. */
 void *qg_kv_layer(const qg_kv *kv, qg_kv_block b, int32_t layer);
 
 /* A sequence's block list; slot s lies in blocks[s / QG_KV_BLOCK].  Born as {.kv = kv}. */

@@ -24,8 +24,6 @@ static qg_status set_up(qg_model *m, const qg_model_options *opt, qg_err *err)
         .n_heads = c->n_heads,
         .n_kv_heads = c->n_kv_heads,
         .head_dim = c->head_dim,
-        .block_len = QG_KV_BLOCK,
-        .v_off = (int64_t)c->n_kv_heads * QG_KV_BLOCK * c->head_dim,
         .scale = 1.0f / sqrtf((float)c->head_dim),
     };
     m->layers = qg_calloc((size_t)c->n_layers, sizeof *m->layers);

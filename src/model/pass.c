@@ -5,7 +5,10 @@
 
 #include <string.h>
 
-enum { ATTN_ROWS = 16 }; /* query rows of one work item: they share the K and V that they read */
+enum {
+    ATTN_ROWS = 16, /* query rows of one work item: they share the K and V that they read */
+    HEAD_ROWS = 64  /* rows of one work item that stores K and V */
+};
 
 static void row_group(const qg_pass *p, int64_t item, int64_t *lo, int64_t *hi)
 {
@@ -125,30 +128,40 @@ static int64_t q_width(const qg_pass *p)
     return (int64_t)p->m->cfg->n_heads * p->m->cfg->head_dim;
 }
 
+/* Item: one kv head and its heads of q, a run of rows.  Split by heads first, because tokens of a
+ * block share cache lines and heads do not: threads would pass these lines back and forth. */
+static int64_t head_rows(const qg_pass *p, int64_t item, int64_t *lo, int64_t *hi)
+{
+    *lo = item / p->m->cfg->n_kv_heads * HEAD_ROWS;
+    *hi = *lo + HEAD_ROWS < p->n ? *lo + HEAD_ROWS : p->n;
+    return item % p->m->cfg->n_kv_heads;
+}
+
 static void q_rows(void *arg, int64_t item, int part)
 {
     const qg_pass *p = arg;
-    int64_t lo, hi;
+    const qg_config *c = p->m->cfg;
+    const int32_t group = c->n_heads / c->n_kv_heads;
+    int64_t lo, hi, h = head_rows(p, item, &lo, &hi);
     (void)part;
-    row_group(p, item, &lo, &hi);
     for (int64_t i = lo; i < hi; i++)
-        norm_and_rotate(p, i, p->s->y + i * p->s->ldy, p->m->cfg->n_heads, p->layer->q_norm);
+        norm_and_rotate(p, i, p->s->y + i * p->s->ldy + h * group * c->head_dim, group,
+                        p->layer->q_norm);
 }
 
 static void kv_rows(void *arg, int64_t item, int part)
 {
     const qg_pass *p = arg;
     const qg_config *c = p->m->cfg;
-    int64_t lo, hi;
+    int64_t lo, hi, h = head_rows(p, item, &lo, &hi);
     (void)part;
-    row_group(p, item, &lo, &hi);
     for (int64_t i = lo; i < hi; i++) {
-        float *k = p->s->y + i * p->s->ldy + q_width(p);
-        const float *v = k + (int64_t)c->n_kv_heads * c->head_dim;
+        float *k = p->s->y + i * p->s->ldy + q_width(p) + h * c->head_dim;
         int32_t slot = p->row[i].slot;
         void *block = (void *)(uintptr_t)p->s->rows[i].blocks[slot / QG_KV_BLOCK];
-        norm_and_rotate(p, i, k, c->n_kv_heads, p->layer->k_norm);
-        p->m->attn->store(&p->m->attn_shape, block, slot % QG_KV_BLOCK, k, v);
+        norm_and_rotate(p, i, k, 1, p->layer->k_norm);
+        p->m->attn->store(&p->m->attn_shape, block, (int32_t)h, slot % QG_KV_BLOCK, k,
+                          k + (int64_t)c->n_kv_heads * c->head_dim);
     }
 }
 
@@ -156,6 +169,12 @@ static void qkv_rows(void *arg, int64_t item, int part)
 {
     q_rows(arg, item, part);
     kv_rows(arg, item, part);
+}
+
+static void for_heads(qg_pass *p, qg_item_fn *fn)
+{
+    qg_items_run(p->pool, p->s->parts, fn, p,
+                 (p->n + HEAD_ROWS - 1) / HEAD_ROWS * p->m->cfg->n_kv_heads);
 }
 
 static void attend(void *arg, int64_t item, int part)
@@ -209,14 +228,14 @@ static void project_qkv(qg_pass *p)
     int64_t nr = p->m->layer->nr, width = q_width(p);
     if (p->layer_at < p->m->cfg->n_layers - 1) {
         whole_product(p, w);
-        for_row_groups(p, qkv_rows);
+        for_heads(p, qkv_rows);
         return;
     }
     product(p, w, width / nr, qg_panels(w));
-    for_row_groups(p, kv_rows);
+    for_heads(p, kv_rows);
     keep_wanted(p);
     product(p, w, 0, (width + nr - 1) / nr); /* a shared panel spoils k, which is stored by now */
-    for_row_groups(p, q_rows);
+    for_heads(p, q_rows);
 }
 
 /* ---- the layer ------------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 #include "world.h"
 
 #include "base/mem.h"
+#include "kern/kvblock.h"
 
 #include <math.h>
 #include <string.h>
@@ -19,16 +20,13 @@ void world_open(world *w, const qg_attn *attn, world_shape shape, int32_t n, uin
 {
     rng r = {seed};
     const size_t row = (size_t)(shape.kv_heads * shape.head_dim);
-    const size_t elem = attn->kv_format == QG_W_F32 ? sizeof(float) : sizeof(qg_bf16);
     *w = (world){.attn = attn, .n = n};
     w->s = (qg_attn_shape){.n_heads = shape.heads,
                            .n_kv_heads = shape.kv_heads,
                            .head_dim = shape.head_dim,
-                           .block_len = shape.block_len,
-                           .v_off = (int64_t)row * shape.block_len,
                            .scale = 1 / sqrtf((float)shape.head_dim)};
-    w->n_blocks = n / shape.block_len + 3;
-    w->block_bytes = 2 * row * (size_t)shape.block_len * elem;
+    w->n_blocks = n / QG_KV_BLOCK + 3;
+    w->block_bytes = qg_kv_head_at(attn->kv_format, shape.head_dim, shape.kv_heads);
     w->k = qg_malloc((size_t)n * row * sizeof(float));
     w->v = qg_malloc((size_t)n * row * sizeof(float));
     w->mem = qg_calloc((size_t)w->n_blocks, sizeof *w->mem);
@@ -63,18 +61,20 @@ void world_close(world *w)
 
 void world_store(world *w)
 {
-    const int32_t len = w->s.block_len;
+    const int32_t d = w->s.head_dim;
     const size_t row = (size_t)(w->s.n_kv_heads * w->s.head_dim);
     for (int32_t b = 0; b < w->n_blocks; b++)
         memset(w->mem[b], 0xff, w->block_bytes); /* NaN in either format */
     for (int32_t j = 0; j < w->n; j++)
-        w->attn->store(&w->s, (void *)(uintptr_t)w->blocks[w->slot[j] / len], w->slot[j] % len,
-                       w->k + (size_t)j * row, w->v + (size_t)j * row);
+        for (int32_t h = 0; h < w->s.n_kv_heads; h++)
+            w->attn->store(&w->s, (void *)(uintptr_t)w->blocks[w->slot[j] / QG_KV_BLOCK], h,
+                           w->slot[j] % QG_KV_BLOCK, w->k + (size_t)j * row + h * d,
+                           w->v + (size_t)j * row + h * d);
 }
 
 void world_shuffle(world *w, int32_t from, rng *r)
 {
-    const int32_t end = w->n_blocks * w->s.block_len, n = end - from;
+    const int32_t end = w->n_blocks * QG_KV_BLOCK, n = end - from;
     int32_t *all = qg_malloc((size_t)n * sizeof *all);
     if (!all)
         fail_msg("out of memory");

@@ -20,7 +20,7 @@ typedef struct world {
 } world;
 
 typedef struct world_shape {
-    int32_t heads, kv_heads, head_dim, block_len;
+    int32_t heads, kv_heads, head_dim;
 } world_shape;
 
 /* n positions, stored linearly (slot j = j). */

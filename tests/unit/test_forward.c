@@ -218,7 +218,7 @@ static void check_shared_prefix(fixture *f, const rig_options *opt)
     qg_kv_ref(r.kv, a.blocks[0]);
     assert_int_equal(qg_kv_seq_adopt(&b, a.blocks[0]), QG_OK);
     qg_kv_block copy = qg_kv_take(r.kv);
-    qg_kv_copy(r.kv, copy, a.blocks[1], 5);
+    qg_kv_copy(r.kv, copy, a.blocks[1]);
     assert_int_equal(qg_kv_seq_adopt(&b, copy), QG_OK);
     rig_feed(&r, &b, QG_KV_BLOCK + 5, f->ids + QG_KV_BLOCK + 5, N - QG_KV_BLOCK - 5, hidden);
     same(f, QG_KV_BLOCK + 5, hidden, N - QG_KV_BLOCK - 5);

@@ -13,7 +13,7 @@ static void mark(qg_kv *kv, const qg_kv_seq *seq, const int32_t *ids, int32_t fr
 {
     for (int32_t s = from; s < to; s++) {
         float *k = qg_kv_layer(kv, seq->blocks[s / QG_KV_BLOCK], 0);
-        k[(s % QG_KV_BLOCK) * shape.head_dim] = (float)ids[s];
+        k[s % QG_KV_BLOCK] = (float)ids[s];
     }
 }
 
@@ -21,7 +21,7 @@ static void check_marks(qg_kv *kv, const qg_kv_seq *seq, const int32_t *ids, int
 {
     for (int32_t s = 0; s < n; s++) {
         const float *k = qg_kv_layer(kv, seq->blocks[s / QG_KV_BLOCK], 0);
-        assert_int_equal((int)k[(s % QG_KV_BLOCK) * shape.head_dim], ids[s]);
+        assert_int_equal((int)k[s % QG_KV_BLOCK], ids[s]);
     }
 }
 

@@ -1,7 +1,7 @@
 /* The kernel tables of this architecture: best first, ref last (it needs nothing). */
 #include "base/cpu.h"
 #include "kern/rows.h"
-#include "kern/x86/attn_steps.h"
+#include "kern/x86/attn_rows.h"
 #include "kern/x86/gemm_rows.h"
 
 const qg_gemm *const *qg_gemm_rows(void)
