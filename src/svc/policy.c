@@ -177,6 +177,8 @@ static void view_of(const qg_settings *s, qg_policy_view *v)
         .long_input_windows = slot(s, QG_SLOT_LONG_INPUT, 0) > 0,
         .prompt_block_message = slot(s, QG_SLOT_PROMPT_BLOCK, 0) > 0,
         .hold_back_tokens = (int32_t)slot(s, QG_SLOT_HOLD_BACK, 4),
+        .per_minute = (int32_t)slot(s, QG_SLOT_RATE, 0),
+        .concurrent = (int32_t)slot(s, QG_SLOT_CONCURRENT, 0),
         .message = s->set[QG_SLOT_MESSAGE] ? s->message : default_message,
     };
     for (int i = 0; i < QG_N_PHASES; i++) {

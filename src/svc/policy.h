@@ -38,6 +38,7 @@ typedef struct qg_policy_view {
     bool prompt_block_message; /* gateway: a normal reply instead of an error */
     int32_t hold_back_tokens;  /* gateway: 2..64 */
     int32_t deadline_ms[QG_N_PHASES]; /* 0 = the server's */
+    int32_t per_minute, concurrent;   /* requests of one key; 0 = no limit */
     const char *message;              /* shown for what is blocked; lives as long as the policy */
 } qg_policy_view;
 

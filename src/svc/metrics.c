@@ -1,0 +1,323 @@
+#include "svc/metrics.h"
+
+#include "base/mem.h"
+#include "svc/policy_int.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* From a cached verdict of a tiny model to a long prompt behind a queue. */
+const double qg_metrics_bounds[QG_METRICS_BUCKETS] = {
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 10, 30, 60};
+
+enum { MAX_ENDPOINTS = 96, MAX_CODES = 24, N_STATUSES = 16, MAX_REASONS = 8 };
+
+typedef struct endpoint {
+    const char *name;
+    qg_histogram duration;
+    int code[MAX_CODES];
+    uint64_t n[MAX_CODES];
+} endpoint;
+
+struct qg_metrics {
+    endpoint endpoints[MAX_ENDPOINTS];
+    size_t n_endpoints;
+    uint64_t verdicts[QG_N_PHASES][4];
+    uint64_t categories[QG_POLICY_CATEGORIES];
+    uint64_t actions[QG_N_PHASES][3];
+    uint64_t by_rule, shadowed;
+    uint64_t failures[QG_N_PHASES][N_STATUSES][2];
+    const char *reason[MAX_REASONS];
+    uint64_t refusals[MAX_REASONS];
+    uint64_t prompt_tokens, cached_tokens, generated_tokens;
+    qg_histogram queue, compute;
+};
+
+static const char *const phase_names[] = {"prompt", "response"};
+
+qg_status qg_metrics_open(qg_metrics **out, qg_err *err)
+{
+    *out = qg_calloc(1, sizeof **out);
+    return *out ? QG_OK : qg_fail(err, QG_ERR_NOMEM, "out of memory");
+}
+
+void qg_metrics_close(qg_metrics *m)
+{
+    qg_mfree(m);
+}
+
+/* ---- counting -------------------------------------------------------------------------------- */
+
+void qg_histogram_add(qg_histogram *h, double seconds)
+{
+    int i = 0;
+    while (i < QG_METRICS_BUCKETS && seconds > qg_metrics_bounds[i])
+        i++;
+    h->count[i]++;
+    h->sum += seconds;
+}
+
+static endpoint *endpoint_of(qg_metrics *m, const char *name)
+{
+    if (!name)
+        name = "other";
+    for (size_t i = 0; i < m->n_endpoints; i++)
+        if (!strcmp(m->endpoints[i].name, name))
+            return &m->endpoints[i];
+    if (m->n_endpoints == MAX_ENDPOINTS)
+        return &m->endpoints[0];
+    m->endpoints[m->n_endpoints].name = name;
+    return &m->endpoints[m->n_endpoints++];
+}
+
+void qg_metrics_request(qg_metrics *m, const char *name, int code, double seconds)
+{
+    endpoint *e = endpoint_of(m, name);
+    int i = 0;
+    while (i < MAX_CODES - 1 && e->code[i] && e->code[i] != code)
+        i++;
+    e->code[i] = code;
+    e->n[i]++;
+    qg_histogram_add(&e->duration, seconds);
+}
+
+void qg_metrics_verdict_add(qg_metrics *m, const qg_metrics_verdict *v)
+{
+    int category = qg_policy_category(v->category);
+    m->verdicts[v->phase][v->severity]++;
+    if (category >= 0)
+        m->categories[category]++;
+    m->actions[v->phase][v->action]++;
+    m->by_rule += v->by_rule;
+    m->shadowed += v->shadow && v->action != QG_ACTION_ALLOW;
+    m->prompt_tokens += (uint64_t)v->prompt_tokens;
+    m->cached_tokens += (uint64_t)v->cached_tokens;
+    m->generated_tokens += (uint64_t)v->generated_tokens;
+    if (!v->by_rule) {
+        qg_histogram_add(&m->queue, v->queue_seconds);
+        qg_histogram_add(&m->compute, v->compute_seconds);
+    }
+}
+
+void qg_metrics_failure(qg_metrics *m, qg_phase phase, qg_status why, bool open)
+{
+    m->failures[phase][(int)why < N_STATUSES ? (int)why : N_STATUSES - 1][open]++;
+}
+
+void qg_metrics_refusal(qg_metrics *m, const char *why)
+{
+    int i = 0;
+    while (i < MAX_REASONS - 1 && m->reason[i] && strcmp(m->reason[i], why) != 0)
+        i++;
+    m->reason[i] = why;
+    m->refusals[i]++;
+}
+
+/* ---- the page -------------------------------------------------------------------------------- */
+
+/* Remembers the first failure, so that a page is written without a check at every line. */
+typedef struct page {
+    qg_buf *out;
+    qg_status rc;
+} page;
+
+static void put(page *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void put(page *p, const char *fmt, ...)
+{
+    char line[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    if (p->rc == QG_OK)
+        p->rc = qg_buf_adds(p->out, line);
+}
+
+static void head(page *p, const char *name, const char *type, const char *help)
+{
+    put(p, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+/* labels: `name="value",` with the comma, or "". */
+static void put_histogram(page *p, const char *name, const char *labels, const qg_histogram *h)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < QG_METRICS_BUCKETS; i++) {
+        n += h->count[i];
+        put(p, "%s_bucket{%sle=\"%g\"} %llu\n", name, labels, qg_metrics_bounds[i],
+            (unsigned long long)n);
+    }
+    n += h->count[QG_METRICS_BUCKETS];
+    put(p, "%s_bucket{%sle=\"+Inf\"} %llu\n", name, labels, (unsigned long long)n);
+    size_t cut = strlen(labels) ? strlen(labels) - 1 : 0; /* without the comma */
+    const char *open = cut ? "{" : "", *close = cut ? "}" : "";
+    put(p, "%s_sum%s%.*s%s %.9g\n", name, open, (int)cut, labels, close, h->sum);
+    put(p, "%s_count%s%.*s%s %llu\n", name, open, (int)cut, labels, close, (unsigned long long)n);
+}
+
+static void one(page *p, const char *name, const char *type, const char *help, double value)
+{
+    head(p, name, type, help);
+    put(p, "%s %.15g\n", name, value);
+}
+
+static void put_requests(page *p, const qg_metrics *m)
+{
+    char labels[160];
+    head(p, "qwen3guard_requests_total", "counter", "Requests answered.");
+    for (size_t i = 0; i < m->n_endpoints; i++)
+        for (int k = 0; k < MAX_CODES && m->endpoints[i].n[k]; k++)
+            put(p, "qwen3guard_requests_total{endpoint=\"%s\",code=\"%d\"} %llu\n",
+                m->endpoints[i].name, m->endpoints[i].code[k],
+                (unsigned long long)m->endpoints[i].n[k]);
+    head(p, "qwen3guard_request_duration_seconds", "histogram",
+         "From the request line to the end of the answer.");
+    for (size_t i = 0; i < m->n_endpoints; i++) {
+        snprintf(labels, sizeof labels, "endpoint=\"%s\",", m->endpoints[i].name);
+        put_histogram(p, "qwen3guard_request_duration_seconds", labels, &m->endpoints[i].duration);
+    }
+}
+
+static void put_verdicts(page *p, const qg_metrics *m)
+{
+    static const char *const severities[] = {"Safe", "Controversial", "Unsafe", "Unknown"};
+    head(p, "qwen3guard_verdicts_total", "counter", "Texts judged, by what was said.");
+    for (int phase = 0; phase < QG_N_PHASES; phase++)
+        for (int i = 0; i < 4; i++)
+            put(p, "qwen3guard_verdicts_total{role=\"%s\",label=\"%s\"} %llu\n", phase_names[phase],
+                severities[i], (unsigned long long)m->verdicts[phase][i]);
+    head(p, "qwen3guard_category_total", "counter", "Verdicts that are not Safe, by category.");
+    for (int i = 0; i < QG_POLICY_CATEGORIES; i++)
+        put(p, "qwen3guard_category_total{category=\"%s\"} %llu\n", qg_policy_category_names[i],
+            (unsigned long long)m->categories[i]);
+    head(p, "qwen3guard_actions_total", "counter", "What the policy said to do.");
+    for (int phase = 0; phase < QG_N_PHASES; phase++)
+        for (int i = 0; i < 3; i++)
+            put(p, "qwen3guard_actions_total{role=\"%s\",action=\"%s\"} %llu\n", phase_names[phase],
+                qg_action_name((qg_action)i), (unsigned long long)m->actions[phase][i]);
+    one(p, "qwen3guard_rule_verdicts_total", "counter", "Verdicts by a rule of the policy.",
+        (double)m->by_rule);
+    one(p, "qwen3guard_shadowed_total", "counter", "Hits that shadow mode let pass.",
+        (double)m->shadowed);
+}
+
+static void put_failures(page *p, const qg_metrics *m)
+{
+    head(p, "qwen3guard_failures_total", "counter",
+         "Texts that could not be judged, by reason, and whether the policy let them pass.");
+    for (int phase = 0; phase < QG_N_PHASES; phase++)
+        for (int why = 1; why < N_STATUSES; why++)
+            for (int open = 0; open < 2; open++)
+                if (m->failures[phase][why][open])
+                    put(p,
+                        "qwen3guard_failures_total{role=\"%s\",reason=\"%s\",outcome=\"%s\"} "
+                        "%llu\n",
+                        phase_names[phase], qg_status_name((qg_status)why),
+                        open ? "open" : "closed",
+                        (unsigned long long)m->failures[phase][why][open]);
+    head(p, "qwen3guard_refusals_total", "counter", "Requests turned away before judging.");
+    for (int i = 0; i < MAX_REASONS && m->reason[i]; i++)
+        put(p, "qwen3guard_refusals_total{reason=\"%s\"} %llu\n", m->reason[i],
+            (unsigned long long)m->refusals[i]);
+}
+
+static void put_tokens(page *p, const qg_metrics *m, const qg_metrics_now *now)
+{
+    head(p, "qwen3guard_tokens_total", "counter",
+         "Tokens: of prompts judged, of those found in the prefix cache, generated, computed.");
+    put(p, "qwen3guard_tokens_total{kind=\"prompt\"} %llu\n", (unsigned long long)m->prompt_tokens);
+    put(p, "qwen3guard_tokens_total{kind=\"cached\"} %llu\n", (unsigned long long)m->cached_tokens);
+    put(p, "qwen3guard_tokens_total{kind=\"generated\"} %llu\n",
+        (unsigned long long)m->generated_tokens);
+    put(p, "qwen3guard_tokens_total{kind=\"computed\"} %lld\n",
+        (long long)now->engine.tokens_computed);
+    head(p, "qwen3guard_queue_seconds", "histogram", "Until the first pass of a judgement.");
+    put_histogram(p, "qwen3guard_queue_seconds", "", &m->queue);
+    head(p, "qwen3guard_compute_seconds", "histogram", "From the first pass to the verdict.");
+    put_histogram(p, "qwen3guard_compute_seconds", "", &m->compute);
+}
+
+static double resident_bytes(void)
+{
+    char line[128];
+    double pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (!f)
+        return 0;
+    if (fgets(line, sizeof line, f)) {
+        unsigned long long size, resident;
+        if (sscanf(line, "%llu %llu", &size, &resident) == 2)
+            pages = (double)resident;
+    }
+    fclose(f);
+    return pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+static double kv_used(const qg_stats *s)
+{
+    return s->kv_blocks ? 1 - (double)s->kv_blocks_free / (double)s->kv_blocks : 0;
+}
+
+static void put_now(page *p, const qg_metrics_now *now)
+{
+    head(p, "qwen3guard_build_info", "gauge", "Version, model, number format and kernel row.");
+    put(p, "qwen3guard_build_info{version=\"%s\",model=\"%s\",dtype=\"%s\",kernel=\"%s\"} 1\n",
+        now->version, now->model, now->dtype, now->kernel);
+    one(p, "qwen3guard_healthy", "gauge", "1 while the engine answers.", now->healthy);
+    one(p, "qwen3guard_jobs_running", "gauge", "Judgements under way.", now->engine.jobs_running);
+    one(p, "qwen3guard_jobs_waiting", "gauge", "Judgements in the queue.",
+        now->engine.jobs_waiting);
+    one(p, "qwen3guard_connections", "gauge", "Open connections.", (double)now->connections);
+    one(p, "qwen3guard_kv_used_ratio", "gauge", "KV blocks in use.", kv_used(&now->engine));
+    one(p, "process_start_time_seconds", "gauge", "Since 1970.", (double)now->start_seconds);
+    one(p, "process_resident_memory_bytes", "gauge", "Resident size.", resident_bytes());
+}
+
+/* The names that dashboards and autoscalers for vLLM read (CONTRACTS: KEDA, llm-d). */
+static void put_vllm(page *p, const qg_metrics *m, const qg_metrics_now *now)
+{
+    const struct {
+        const char *name, *type, *help;
+        double value;
+    } rows[] = {
+        {"vllm:num_requests_running", "gauge", "Judgements under way.", now->engine.jobs_running},
+        {"vllm:num_requests_waiting", "gauge", "Judgements in the queue.",
+         now->engine.jobs_waiting},
+        {"vllm:kv_cache_usage_perc", "gauge", "KV blocks in use, 1 = all.", kv_used(&now->engine)},
+        {"vllm:gpu_cache_usage_perc", "gauge", "The same, by its old name.", kv_used(&now->engine)},
+        {"vllm:prompt_tokens_total", "counter", "Tokens of prompts.", (double)m->prompt_tokens},
+        {"vllm:generation_tokens_total", "counter", "Tokens generated.",
+         (double)m->generated_tokens},
+        {"vllm:prefix_cache_queries_total", "counter", "Tokens looked up in the prefix cache.",
+         (double)m->prompt_tokens},
+        {"vllm:prefix_cache_hits_total", "counter", "Tokens found there.",
+         (double)m->cached_tokens},
+        {"vllm:request_success_total", "counter", "Judgements that gave a verdict.",
+         (double)now->engine.jobs_done},
+    };
+    char labels[192];
+    snprintf(labels, sizeof labels, "model_name=\"%s\",engine=\"0\",", now->model);
+    for (size_t i = 0; i < QG_COUNT(rows); i++) {
+        head(p, rows[i].name, rows[i].type, rows[i].help);
+        put(p, "%s{%.*s%s} %.15g\n", rows[i].name, (int)strlen(labels) - 1, labels,
+            strstr(rows[i].name, "success") ? ",finished_reason=\"stop\"" : "", rows[i].value);
+    }
+    head(p, "vllm:request_queue_time_seconds", "histogram", "Until the first pass.");
+    put_histogram(p, "vllm:request_queue_time_seconds", labels, &m->queue);
+    head(p, "vllm:request_inference_time_seconds", "histogram", "From there to the verdict.");
+    put_histogram(p, "vllm:request_inference_time_seconds", labels, &m->compute);
+}
+
+qg_status qg_metrics_write(const qg_metrics *m, const qg_metrics_now *now, qg_buf *out)
+{
+    page p = {.out = out};
+    put_requests(&p, m);
+    put_verdicts(&p, m);
+    put_failures(&p, m);
+    put_tokens(&p, m, now);
+    put_now(&p, now);
+    put_vllm(&p, m, now);
+    return p.rc;
+}

@@ -1,0 +1,63 @@
+/* What is counted, and how Prometheus reads it (text format 0.0.4).
+ *
+ * Belongs to one thread, the server's.  No text of users and no ids ever become labels: endpoints
+ * are the route table's own words, categories the taxonomy's. */
+#ifndef QG_SVC_METRICS_H
+#define QG_SVC_METRICS_H
+
+#include "base/buf.h"
+#include "svc/policy.h"
+
+enum { QG_METRICS_BUCKETS = 16 };
+
+/* Seconds, with the bounds of qg_metrics_bounds. */
+typedef struct qg_histogram {
+    uint64_t count[QG_METRICS_BUCKETS + 1]; /* the last one: above every bound */
+    double sum;
+} qg_histogram;
+
+extern const double qg_metrics_bounds[QG_METRICS_BUCKETS];
+/* Counts one observation. */
+void qg_histogram_add(qg_histogram *h, double seconds);
+
+typedef struct qg_metrics qg_metrics;
+
+/* QG_ERR_NOMEM. */
+qg_status qg_metrics_open(qg_metrics **out, qg_err *err);
+/* NULL is fine. */
+void qg_metrics_close(qg_metrics *m);
+
+/* A request has ended. endpoint: lives for ever ("/v1/chat/completions"), NULL = no route. */
+void qg_metrics_request(qg_metrics *m, const char *endpoint, int code, double seconds);
+
+/* What one judgement came to. */
+typedef struct qg_metrics_verdict {
+    qg_phase phase;
+    qg_severity severity;
+    const char *category; /* NULL = none */
+    qg_action action;     /* allow when it was no hit */
+    bool by_rule, shadow;
+    int32_t prompt_tokens, cached_tokens, generated_tokens;
+    double queue_seconds, compute_seconds;
+} qg_metrics_verdict;
+void qg_metrics_verdict_add(qg_metrics *m, const qg_metrics_verdict *v);
+
+/* A text could not be judged: why (a status's short name), and whether it passed all the same. */
+void qg_metrics_failure(qg_metrics *m, qg_phase phase, qg_status why, bool open);
+
+/* Turned away before judging: why is a fixed word ("rate", "concurrency", "queue", "draining"). */
+void qg_metrics_refusal(qg_metrics *m, const char *why);
+
+/* The figures that are read when asked. */
+typedef struct qg_metrics_now {
+    const char *model, *version, *dtype, *kernel;
+    qg_stats engine;
+    uint64_t connections;
+    int64_t start_seconds; /* since 1970 */
+    bool healthy;
+} qg_metrics_now;
+
+/* Appends the whole page.  QG_ERR_NOMEM, QG_ERR_TOO_LONG. */
+qg_status qg_metrics_write(const qg_metrics *m, const qg_metrics_now *now, qg_buf *out);
+
+#endif
