@@ -44,8 +44,12 @@
 #define QG_HTTP_BODY_MS   60000
 #define QG_HTTP_IDLE_MS   75000 /* between two requests */
 #define QG_HTTP_WRITE_MS  60000 /* for taking an answer; starts anew with each piece of a stream */
+#define QG_HTTP_TALK_MS   75000 /* a channel waits for its client; a WebSocket is pinged first */
 #define QG_HTTP_DRAIN_MS  30000 /* running requests after SIGTERM */
 #define QG_HTTP_LINGER_MS 2000  /* after a refusal in mid-body, so that the client can read it */
+/* What a channel may hold for a client that does not take it.  Its owner writes more only when all
+ * is taken, a few kB at a time; this stops pings that are answered and never read. */
+#define QG_MAX_CHAN_OUT_BYTES (1024u * 1024)
 /* Least bytes per second of a body, measured once the grace is over. */
 #define QG_HTTP_BODY_RATE     512
 #define QG_HTTP_BODY_GRACE_MS 5000
@@ -55,6 +59,12 @@
 #define QG_MAX_ROLE_BYTES 64
 #define QG_MAX_CHOICES    128 /* n, as at OpenAI */
 #define QG_MAX_ID_BYTES   128 /* a request id given by the client */
+
+/* Stream sessions over HTTP: one line or message (text of any length may come in pieces), sessions
+ * made with POST /v1/moderations/sessions, and how long one may rest. */
+#define QG_MAX_STREAM_LINE     (256u * 1024)
+#define QG_MAX_HTTP_SESSIONS   4096
+#define QG_HTTP_SESSION_IDLE_S 600 /* the engine lets go of the memory after 300: 410, then 404 */
 /* chat templates.  Those of the families we know are 4 to 30 KB, and render 1,000 messages in
  * fewer than 100,000 steps; a template comes with the model, so it is not trusted.  A step is a
  * node evaluated, an element or 256 bytes touched. */

@@ -120,17 +120,22 @@ enum MHD_Result qg_http_send(qg_http_req *req)
     return MHD_YES;
 }
 
+qg_status qg_http_head_text(qg_buf *text, const qg_http_req *req, const qg_http_answer *a)
+{
+    QG_TRY(qg_buf_addf(text, "HTTP/1.1 %d %s\r\nConnection: close\r\nX-Request-Id: %s\r\n",
+                       a->status, MHD_get_reason_phrase_for((unsigned)a->status), req->id));
+    if (a->type)
+        QG_TRY(qg_buf_addf(text, "Content-Type: %s\r\n", a->type));
+    for (size_t i = 0; i < a->n_headers; i++)
+        QG_TRY(qg_buf_addf(text, "%s: %s\r\n", a->headers[i].name, a->headers[i].value));
+    return QG_OK;
+}
+
 static qg_status add_text(qg_buf *text, const qg_http_req *req)
 {
     const qg_http_answer *a = &req->answer;
-    QG_TRY(qg_buf_addf(text,
-                       "HTTP/1.1 %d %s\r\nConnection: close\r\nX-Request-Id: %s\r\n"
-                       "Content-Type: %s\r\nContent-Length: %zu\r\n",
-                       a->status, MHD_get_reason_phrase_for((unsigned)a->status), req->id,
-                       a->type ? a->type : "text/plain", a->n));
-    for (size_t i = 0; i < a->n_headers; i++)
-        QG_TRY(qg_buf_addf(text, "%s: %s\r\n", a->headers[i].name, a->headers[i].value));
-    QG_TRY(qg_buf_adds(text, "\r\n"));
+    QG_TRY(qg_http_head_text(text, req, a));
+    QG_TRY(qg_buf_addf(text, "Content-Length: %zu\r\n\r\n", a->n));
     return a->n ? qg_buf_add(text, a->body, a->n) : QG_OK;
 }
 

@@ -87,6 +87,8 @@ void qg_http_conn_kill(qg_http_conn *conn)
     conn->phase = QG_HTTP_DEAD;
     conn->until_us = INT64_MAX;
     (void)shutdown(conn->fd, SHUT_RDWR);
+    if (conn->req && conn->req->chan)
+        qg_http_chan_unhold(conn->req->chan);
 }
 
 static bool too_slow(const qg_http_limits *limits, const qg_http_conn *conn, int64_t now_us)
@@ -98,6 +100,10 @@ static bool too_slow(const qg_http_limits *limits, const qg_http_conn *conn, int
 
 static void expire(qg_http_conn *conn)
 {
+    if (conn->phase == QG_HTTP_TALK) {
+        qg_http_chan_tick(conn->req->chan, true);
+        return;
+    }
     if (conn->req && (conn->phase == QG_HTTP_HEAD || conn->phase == QG_HTTP_BODY)) {
         qg_http_fault(conn->req, MHD_HTTP_REQUEST_TIMEOUT, "The request did not arrive in time.");
         qg_http_send_now(conn->req);
@@ -114,5 +120,7 @@ void qg_http_conn_tick(qg_http *http, int64_t now_us)
         if (now_us >= conn->until_us || too_slow(limits, conn, now_us) ||
             (idle && now_us >= idle_end_us))
             expire(conn);
+        else if (conn->req && conn->req->chan)
+            qg_http_chan_tick(conn->req->chan, false);
     }
 }

@@ -91,6 +91,7 @@ static enum MHD_Result on_head(qg_http_req *req, const char *method, const char 
     qg_http_framing f = {0};
     req->headed = true;
     req->method = method;
+    req->old = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
     MHD_get_connection_values_n(req->conn->mhd, MHD_HEADER_KIND, add_header, &f);
     const char *fault = qg_http_framing_fault(&f, version);
     if (fault)
@@ -112,6 +113,8 @@ static enum MHD_Result on_head(qg_http_req *req, const char *method, const char 
         req->answer.close = true;
         return qg_http_send(req);
     }
+    if (req->chan)
+        qg_http_chan_begin(req->chan);
     return MHD_YES;
 }
 
@@ -120,6 +123,10 @@ static enum MHD_Result on_piece(qg_http_req *req, const char *data, size_t n)
     const qg_http_limits *limits = &req->http->opt.limits;
     qg_http_conn *conn = req->conn;
     conn->body_bytes += n;
+    if (req->chan && conn->phase != QG_HTTP_LINGER) {
+        qg_http_chan_piece(req->chan, data, n);
+        return MHD_YES;
+    }
     if (conn->phase != QG_HTTP_BODY)
         return MHD_YES; /* lingering: thrown away */
     if (conn->body_bytes > limits->body_bytes)
@@ -150,6 +157,10 @@ static enum MHD_Result on_full(qg_http_req *req)
 {
     qg_http_conn *conn = req->conn;
     req->whole = true;
+    if (req->chan && conn->phase != QG_HTTP_LINGER) {
+        qg_http_chan_whole(req->chan);
+        return MHD_YES;
+    }
     if (conn->phase != QG_HTTP_BODY)
         return MHD_NO; /* answered past the library: nothing more to say */
     qg_http_conn_phase(conn, QG_HTTP_WORK, 0);
@@ -157,6 +168,10 @@ static enum MHD_Result on_full(qg_http_req *req)
         req->http->opt.full(req->http->opt.ud, req);
     if (req->answered)
         return qg_http_send(req);
+    if (req->chan) {
+        qg_http_chan_begin(req->chan);
+        return MHD_YES;
+    }
     if (!req->waiting)
         return refuse(req, MHD_HTTP_INTERNAL_SERVER_ERROR, "The request was not answered.");
     watch(req);
@@ -197,10 +212,12 @@ void qg_http_on_end(void *cls, struct MHD_Connection *mhd, void **context,
     qg_http_end end = {
         .status = req->status,
         .us = qg_clock_us() - req->start_us,
-        .whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK,
+        .whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK || req->finished,
         .n_body = req->conn->body_bytes,
     };
     http->opt.end(http->opt.ud, req, &end);
+    if (req->chan)
+        qg_http_chan_lost(req->chan);
     req->conn->req = NULL;
     qg_http_conn_phase(req->conn, QG_HTTP_IDLE, http->opt.limits.idle_ms);
     req->conn = NULL;

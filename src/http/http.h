@@ -9,6 +9,8 @@
  *     post     … from any thread: somebody finished
  *   ready(ud)  on the server's thread again: qg_http_reply
  *
+ * An answer that begins while the request still comes, or a WebSocket: http/chan.h.
+ *
  * Nothing here knows JSON: the bodies of the errors that arise here are asked from fault(). */
 #ifndef QG_HTTP_HTTP_H
 #define QG_HTTP_HTTP_H
@@ -27,7 +29,7 @@ typedef struct qg_http_req qg_http_req;
 typedef struct qg_http_limits {
     size_t uri_bytes, header_bytes, body_bytes, body_bytes_total;
     uint32_t connections, connections_addr, conn_requests;
-    int32_t header_ms, body_ms, idle_ms, write_ms, drain_ms, linger_ms;
+    int32_t header_ms, body_ms, idle_ms, write_ms, talk_ms, drain_ms, linger_ms;
     int32_t body_rate; /* bytes per second, measured from body_grace_ms on */
     int32_t body_grace_ms;
 } qg_http_limits;

@@ -4,6 +4,7 @@
 #define QG_HTTP_HTTP_PRIV_H
 
 #include "base/buf.h"
+#include "http/chan.h"
 #include "http/http.h"
 
 #include <microhttpd.h>
@@ -16,6 +17,7 @@ typedef enum qg_http_phase {
     QG_HTTP_BODY,   /* body */
     QG_HTTP_WORK,   /* the answer is being made */
     QG_HTTP_WRITE,  /* the client takes the answer */
+    QG_HTTP_TALK,   /* a channel: it is the client's turn to say something */
     QG_HTTP_LINGER, /* refused in mid-body; what still comes is thrown away */
     QG_HTTP_DEAD,   /* shut down by us; the library will notice */
 } qg_http_phase;
@@ -45,9 +47,12 @@ struct qg_http_req {
     qg_http_answer answer;
     const qg_http_waiter *waiter;
     void *ud;
+    qg_http_chan *chan; /* NULL = none, or over */
     int64_t start_us;
     bool headed, whole; /* header block, body: in */
     bool long_uri;
+    bool old;      /* HTTP/1.0 */
+    bool finished; /* its channel had its end */
     bool answered; /* answer holds one that was not sent yet */
     bool sent;     /* … and was given to the library, or written by us */
     bool waiting;  /* qg_http_wait was called and ready or gone has not been */
@@ -65,8 +70,9 @@ struct qg_http {
     size_t n_conns, body_bytes;
     int stops; /* how often qg_http_stop was called */
     int64_t stop_us;
-    bool quiet;                   /* the listening socket is closed */
-    _Atomic(qg_http_req *) inbox; /* any thread pushes, the server's thread takes all */
+    bool quiet;                    /* the listening socket is closed */
+    _Atomic(qg_http_req *) inbox;  /* any thread pushes, the server's thread takes all */
+    _Atomic(qg_http_chan *) woken; /* the same */
 };
 
 /* listen.c */
@@ -112,7 +118,19 @@ void qg_http_collect(qg_http *http);
 enum MHD_Result qg_http_send(qg_http_req *req);
 /* Answers past the library, in mid-body where it cannot, and lets the connection linger. */
 void qg_http_send_now(qg_http_req *req);
+/* Status line and headers of answer, but for those about its body's length, and no empty line. */
+qg_status qg_http_head_text(qg_buf *text, const qg_http_req *req, const qg_http_answer *answer);
 /* Makes the answer of an error that arose in this room. */
 void qg_http_fault(qg_http_req *req, int status, const char *sentence);
+
+/* chan.c: what happens to a channel */
+void qg_http_chan_begin(qg_http_chan *chan);
+void qg_http_chan_piece(qg_http_chan *chan, const char *p, size_t n);
+void qg_http_chan_whole(qg_http_chan *chan);
+void qg_http_chan_event(qg_http_chan *chan, uint32_t events); /* of epoll */
+void qg_http_chan_tick(qg_http_chan *chan, bool late);
+void qg_http_chan_unhold(qg_http_chan *chan); /* the library may go on with the connection */
+void qg_http_chan_lost(qg_http_chan *chan);   /* the request is over */
+void qg_http_chan_collect(qg_http *http);     /* takes the mailbox */
 
 #endif

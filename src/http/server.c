@@ -34,6 +34,7 @@ void qg_http_limits_init(qg_http_limits *limits)
         .body_ms = QG_HTTP_BODY_MS,
         .idle_ms = QG_HTTP_IDLE_MS,
         .write_ms = QG_HTTP_WRITE_MS,
+        .talk_ms = QG_HTTP_TALK_MS,
         .drain_ms = QG_HTTP_DRAIN_MS,
         .linger_ms = QG_HTTP_LINGER_MS,
         .body_rate = QG_HTTP_BODY_RATE,
@@ -103,14 +104,19 @@ bool qg_http_stopping(const qg_http *http)
     return http->stops > 0;
 }
 
-/* Clients of waiting requests that hung up: a closed or half-closed socket, as other servers of
- * this protocol see it. */
+/* Channels whose sockets are ready; and clients of waiting requests that hung up: a closed or
+ * half-closed socket, as other servers of this protocol see it. */
 static void collect_gone(qg_http *http)
 {
     struct epoll_event events[64];
     int n = epoll_wait(http->gone_epoll, events, QG_COUNT(events), 0);
-    for (int i = 0; i < n; i++)
-        qg_http_drop(events[i].data.ptr);
+    for (int i = 0; i < n; i++) {
+        qg_http_req *req = events[i].data.ptr;
+        if (req->chan)
+            qg_http_chan_event(req->chan, events[i].events);
+        else
+            qg_http_drop(req);
+    }
 }
 
 /* Connections that the system has already accepted for us are still served. */
@@ -170,6 +176,7 @@ static qg_status turn(qg_http *http, qg_err *err)
     if (fds[1].revents)
         (void)!read(http->wake_fd, &wakes, sizeof wakes);
     qg_http_collect(http);
+    qg_http_chan_collect(http);
     if (fds[2].revents)
         collect_gone(http);
     if (fds[3].revents)
@@ -202,12 +209,14 @@ void qg_http_close(qg_http *http)
         give_up(http);
         (void)MHD_run(http->daemon); /* suspended connections must not meet MHD_stop_daemon */
         qg_http_collect(http);
+        qg_http_chan_collect(http);
         (void)MHD_run(http->daemon);
         MHD_stop_daemon(http->daemon);
     } else if (http->listen_fd >= 0) {
         close(http->listen_fd);
     }
     qg_http_collect(http);
+    qg_http_chan_collect(http);
     if (http->wake_fd >= 0)
         close(http->wake_fd);
     if (http->gone_epoll >= 0)

@@ -1,7 +1,7 @@
 /* Framing checks, request targets, keys and request ids: the parts of the right wing that need no
  * socket. */
 #include "base/mem.h"
-#include "http/http_priv.h"
+#include "http/chan_priv.h"
 #include "svc/keys.h"
 #include "svc/reqid.h"
 #include "unit.h"
@@ -132,6 +132,24 @@ static void request_ids(void **state)
     assert_false(qg_reqid_ok(qg_str("\xC3\xA9")));
 }
 
+/* The key of RFC 6455 1.3, and what is no key. */
+static void socket_accept(void **state)
+{
+    static const char *const odd[] = {"",
+                                      "dGhlIHNhbXBsZSBub25jZQ=",
+                                      "dGhlIHNhbXBsZSBub25jZQ==A",
+                                      "dGhlIHNhbXBsZSBub25j====",
+                                      "dGhlIHNhbXBsZSBub25jZQAA",
+                                      "dGhlIHNhbX\"sZSBub25jZQ=="};
+    char out[QG_HTTP_ACCEPT_BYTES];
+    (void)state;
+    assert_true(qg_http_socket_accept(qg_str("dGhlIHNhbXBsZSBub25jZQ=="), out));
+    assert_string_equal(out, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    for (size_t i = 0; i < COUNT(odd); i++)
+        assert_false(qg_http_socket_accept(qg_str(odd[i]), out));
+    assert_false(qg_http_socket_accept(qg_slice_of(NULL, 0), out));
+}
+
 static void open_errors(void **state)
 {
     qg_http *http;
@@ -148,8 +166,10 @@ static void open_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(framing), cmocka_unit_test(largest_length), cmocka_unit_test(uri_path),
-        cmocka_unit_test(keys),    cmocka_unit_test(request_ids),    cmocka_unit_test(open_errors),
+        cmocka_unit_test(framing),       cmocka_unit_test(largest_length),
+        cmocka_unit_test(uri_path),      cmocka_unit_test(keys),
+        cmocka_unit_test(request_ids),   cmocka_unit_test(open_errors),
+        cmocka_unit_test(socket_accept),
     };
     return cmocka_run_group_tests_name("http", tests, NULL, NULL);
 }
