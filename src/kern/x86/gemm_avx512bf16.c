@@ -7,6 +7,12 @@
 #include <immintrin.h>
 #include <string.h>
 
+static inline void prefetch_unit(const uint8_t *at)
+{
+    _mm_prefetch((const char *)at, _MM_HINT_T0);
+    _mm_prefetch((const char *)at + 64, _MM_HINT_T0);
+}
+
 /* rows, panels: constants after inlining.  12 x 1 uses 24 sums, 2 weights, 1 activation of the 32
  * registers. */
 static inline __attribute__((always_inline)) void tile(const qg_tile *t, const int rows,
@@ -14,7 +20,7 @@ static inline __attribute__((always_inline)) void tile(const qg_tile *t, const i
 {
     const size_t xs = t->x_stride;
     const uint8_t *x[4] = {t->x, t->x + 3 * xs, t->x + 6 * xs, t->x + 9 * xs};
-    const uint8_t *w = t->w;
+    const uint8_t *w = t->w, *fetch = t->w + t->ahead;
     __m512 sum[QG_TILE_ROWS][8];
 
 #pragma GCC unroll 12
@@ -29,8 +35,7 @@ static inline __attribute__((always_inline)) void tile(const qg_tile *t, const i
             const uint8_t *at = w + (size_t)p * t->w_stride;
             b[2 * p] = (__m512bh)_mm512_load_si512(at);
             b[2 * p + 1] = (__m512bh)_mm512_load_si512(at + 64);
-            _mm_prefetch((const char *)at + t->ahead, _MM_HINT_T0);
-            _mm_prefetch((const char *)at + t->ahead + 64, _MM_HINT_T0);
+            prefetch_unit(fetch + (size_t)p * t->w_stride);
         }
 #pragma GCC unroll 12
         for (int i = 0; i < rows; i++) {
@@ -42,6 +47,7 @@ static inline __attribute__((always_inline)) void tile(const qg_tile *t, const i
                 sum[i][c] = _mm512_dpbf16_ps(sum[i][c], b[c], a);
         }
         w += QG_UNIT_BYTES;
+        fetch += t->pace;
     }
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++)

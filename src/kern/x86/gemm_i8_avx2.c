@@ -33,6 +33,8 @@ static inline __attribute__((always_inline)) void group(const qg_tile *t, int64_
     const size_t xs = t->x_stride, tails = (size_t)t->units * QG_GROUP * 2;
     const uint8_t *w = t->w + g * QG_GROUP_BYTES;
     const uint8_t *x = t->x + g * QG_GROUP * 2, *quad = w + QG_SW_BYTES + c0 * 4;
+    const uint8_t *fetch =
+        t->w + t->ahead + c0 * 4 + g * ((int64_t)t->pace * QG_GROUP_BYTES / QG_UNIT_BYTES);
     const __m256i low = _mm256_set1_epi16(0xff);
     const qg_xgroup *tail[ROWS];
     __m256i dot[ROWS][2];
@@ -43,7 +45,8 @@ static inline __attribute__((always_inline)) void group(const qg_tile *t, int64_
     }
     for (int q = 0; q < QG_QUADS; q++, quad += QG_QUAD_BYTES, x += QUAD_X) {
         __m256i even[2], odd[2];
-        _mm_prefetch((const char *)quad + t->ahead, _MM_HINT_T0);
+        _mm_prefetch((const char *)fetch, _MM_HINT_T0);
+        fetch += t->pace;
 #pragma GCC unroll 2
         for (int c = 0; c < 2; c++) {
             const __m256i b = _mm256_load_si256((const __m256i *)(const void *)(quad + c * 32));

@@ -7,6 +7,12 @@
 #include <immintrin.h>
 #include <string.h>
 
+static inline void prefetch_unit(const uint8_t *at)
+{
+    _mm_prefetch((const char *)at, _MM_HINT_T0);
+    _mm_prefetch((const char *)at + 64, _MM_HINT_T0);
+}
+
 /* sum += w * x.  With the intrinsic GCC 12 copies each sum to the stack in every step. */
 static inline __attribute__((always_inline)) void add_product(__m512i *sum, __m512i w, __m512i x)
 {
@@ -23,6 +29,8 @@ static inline __attribute__((always_inline)) void multiply(int32_t *dot, const q
     const uint8_t *x0 = t->x + g * QG_GROUP;
     const uint8_t *x[4] = {x0, x0 + 3 * xs, x0 + 6 * xs, x0 + 9 * xs};
     const uint8_t *at = t->w + g * QG_GROUP_BYTES + QG_SW_BYTES;
+    const uint8_t *fetch =
+        t->w + t->ahead + g * ((int64_t)t->pace * QG_GROUP_BYTES / QG_UNIT_BYTES);
     __m512i sum[QG_TILE_ROWS][8];
 
 #pragma GCC unroll 12
@@ -30,15 +38,14 @@ static inline __attribute__((always_inline)) void multiply(int32_t *dot, const q
 #pragma GCC unroll 8
         for (int c = 0; c < 2 * panels; c++)
             sum[i][c] = _mm512_set1_epi32(tail[i][g].offset);
-    for (int q = 0; q < QG_QUADS; q++, at += QG_QUAD_BYTES) {
+    for (int q = 0; q < QG_QUADS; q++, at += QG_QUAD_BYTES, fetch += t->pace) {
         __m512i b[8];
 #pragma GCC unroll 4
         for (int p = 0; p < panels; p++) {
             const uint8_t *line = at + (size_t)p * t->w_stride;
             b[2 * p] = _mm512_load_si512(line);
             b[2 * p + 1] = _mm512_load_si512(line + 64);
-            _mm_prefetch((const char *)line + t->ahead, _MM_HINT_T0);
-            _mm_prefetch((const char *)line + t->ahead + 64, _MM_HINT_T0);
+            prefetch_unit(fetch + (size_t)p * t->w_stride);
         }
 #pragma GCC unroll 12
         for (int i = 0; i < rows; i++) {

@@ -4,11 +4,11 @@
 #include <string.h>
 
 enum {
-    /* Few rows: weights stream from memory and are used once; this far ahead hides its latency. */
-    AHEAD_BYTES = 2048,
-    /* Many rows: panels that are used together should stay in half of a 1 MiB second-level cache.
-     */
-    GROUP_BYTES = 384 * 1024,
+    /* Few rows: weights stream from memory and are used once; this much on its way, over all panels
+     * of a tile, hides its latency. */
+    AHEAD_BYTES = 8192,
+    /* Many rows: the panels in use and those to come stay in half of a 1 MiB second-level cache. */
+    GROUP_BYTES = 256 * 1024,
 };
 
 static int64_t min64(int64_t a, int64_t b)
@@ -34,16 +34,17 @@ static void last_panel(const qg_tiles *tiles, qg_tile t, int64_t rows, int64_t c
         memcpy(y + i * ldy, tmp + i * QG_NR, (size_t)cols * sizeof *tmp);
 }
 
-/* rows <= max_rows times panels [p0, p1). */
+/* rows <= max_rows times panels [p0, p1); ahead and pace as in qg_tile. */
 static void strip(const qg_tiles *tiles, const qg_product *g, int64_t r0, int64_t rows, int64_t p0,
-                  int64_t p1, size_t ahead)
+                  int64_t p1, size_t ahead, size_t pace)
 {
     qg_tile t = {.ldy = g->ldy,
                  .x = g->x + (size_t)r0 * g->x_stride,
                  .x_stride = g->x_stride,
                  .w_stride = g->panel_bytes,
                  .units = g->units,
-                 .ahead = ahead};
+                 .ahead = ahead,
+                 .pace = pace};
     const int64_t wide = tiles->wide_panels[rows - 1];
     for (int64_t p = p0; p < p1;) {
         int64_t left = min64(p1, g->n / QG_NR) - p;
@@ -62,16 +63,26 @@ static void strip(const qg_tiles *tiles, const qg_product *g, int64_t r0, int64_
     }
 }
 
+/* Each block of rows fetches its share of the panels that come next, so that memory is asked evenly
+ * all the time: 12 rows times 32 columns take 1.9 us for 33 KB of int8, the whole read bandwidth,
+ * and the blocks that follow take nothing. */
 void qg_tiles_run(const qg_tiles *tiles, const qg_product *g)
 {
     const int64_t blocks = (g->m + tiles->max_rows - 1) / tiles->max_rows;
     const int64_t fit = GROUP_BYTES / (int64_t)g->panel_bytes;
-    const int64_t group = blocks == 1 ? g->p1 - g->p0 : fit < 1 ? 1 : fit;
+    const int64_t group = fit < 1 ? 1 : fit;
+    if (blocks == 1) {
+        strip(tiles, g, 0, g->m, g->p0, g->p1, AHEAD_BYTES / tiles->wide_panels[g->m - 1],
+              QG_UNIT_BYTES);
+        return;
+    }
     for (int64_t p = g->p0; p < g->p1; p += group)
         for (int64_t b = 0; b < blocks; b++) {
-            int64_t r0 = cut(g->m, blocks, b), r1 = cut(g->m, blocks, b + 1);
-            size_t ahead = blocks == 1 ? AHEAD_BYTES : b == 0 ? g->panel_bytes : 0;
-            strip(tiles, g, r0, r1 - r0, p, min64(p + group, g->p1), ahead);
+            const int64_t r0 = cut(g->m, blocks, b), r1 = cut(g->m, blocks, b + 1);
+            const size_t share = (size_t)cut((int64_t)g->panel_bytes, blocks, b);
+            strip(tiles, g, r0, r1 - r0, p, min64(p + group, g->p1),
+                  (size_t)group * g->panel_bytes + share,
+                  (size_t)((QG_UNIT_BYTES + blocks - 1) / blocks));
         }
 }
 

@@ -28,7 +28,8 @@ typedef struct qg_tile {
     const uint8_t *w; /* 64-byte aligned; the next panel is w_stride bytes further */
     size_t w_stride;
     int64_t units;
-    size_t ahead; /* prefetch this many bytes ahead of w */
+    size_t ahead; /* prefetch from this many bytes ahead of w */
+    size_t pace;  /* and move on by this many bytes a unit: 128 with w, less for a share of it */
     bool add;
 } qg_tile;
 
