@@ -56,6 +56,7 @@
 
 /* chat requests */
 #define QG_MAX_MESSAGES   4096
+#define QG_MAX_INPUTS     2048 /* texts judged by one request */
 #define QG_MAX_ROLE_BYTES 64
 #define QG_MAX_CHOICES    128 /* n, as at OpenAI */
 #define QG_MAX_ID_BYTES   128 /* a request id given by the client */

@@ -1,8 +1,9 @@
 /* POST /v1/chat/completions: the protocol that every Qwen3Guard script already speaks. */
 #define _GNU_SOURCE
 
-#include "base/mem.h"
-#include "serve/chat_answer.h"
+#include "serve/chat_request.h"
+#include "serve/completion.h"
+#include "serve/logprobs.h"
 #include "svc/reqid.h"
 
 #include <stdio.h>
@@ -10,75 +11,39 @@
 typedef struct chat_job {
     qg_serve_job job; /* first */
     qg_chat_request r;
-    qg_status rc; /* of reading it */
-    qg_chat_fault fault;
+    size_t per_ask; /* choices that show the same text: all of them unless it is sampled */
 } chat_job;
 
-/* A stream: made frame by frame when the client can take more. */
-typedef struct chat_stream {
-    qg_http_source source; /* first */
-    qg_chat_answer a;
-    qg_result *result; /* what a's texts may point into, as into the request */
-    qg_chat_request r;
-    int64_t step;
-    char *frame;
-    size_t n, at; /* bytes of frame, and how many of them were taken */
-} chat_stream;
-
-static ssize_t stream_pull(qg_http_source *source, char *out, size_t room)
+static json_t *logprobs(const qg_completion *c, size_t i)
 {
-    chat_stream *s = (chat_stream *)source;
-    if (s->at == s->n) {
-        qg_mfree(s->frame);
-        int rc = qg_chat_answer_frame(&s->a, s->step++, &s->frame);
-        s->n = s->frame ? strlen(s->frame) : 0;
-        s->at = 0;
-        if (rc != 1)
-            return rc;
-    }
-    size_t n = s->n - s->at < room ? s->n - s->at : room;
-    memcpy(out, s->frame + s->at, n);
-    s->at += n;
-    return (ssize_t)n;
+    return qg_logprobs_chat(c->engine, qg_completion_result(c, i),
+                            (size_t)qg_completion_said(c, i)->n_tokens,
+                            c->gen->sampling.top_logprobs);
 }
 
-static void stream_close(qg_http_source *source)
+static json_t *choice(const qg_completion *c, size_t i)
 {
-    chat_stream *s = (chat_stream *)source;
-    qg_chat_text_free(&s->a.said);
-    qg_result_free(s->result);
-    qg_chat_request_free(&s->r);
-    qg_mfree(s->frame);
-    qg_mfree(s);
+    json_t *message = json_pack("{s:s,s:o,s:n,s:[]}", "role", "assistant", "content",
+                                qg_completion_text(c, i), "refusal", "tool_calls");
+    return json_pack("{s:I,s:o,s:o,s:s,s:o}", "index", (json_int_t)i, "message", message,
+                     "logprobs", logprobs(c, i), "finish_reason", qg_completion_finish(c, i),
+                     "stop_reason", qg_completion_stop_reason(c, i));
 }
 
-static void fail_memory(qg_serve_job *job)
+/* The role, the text, the end. */
+static json_t *delta(const qg_completion *c, size_t i, int part)
 {
-    qg_err err;
-    qg_serve_fail_status(job->srv, job->req, qg_fail(&err, QG_ERR_NOMEM, "Out of memory."), &err);
-}
-
-/* Takes the result, the request and a's text: the job goes before the stream does. */
-static void reply_stream(chat_job *c, qg_chat_answer *a)
-{
-    chat_stream *s = qg_calloc(1, sizeof *s);
-    if (!s) {
-        qg_chat_text_free(&a->said);
-        fail_memory(&c->job);
-        return;
-    }
-    s->source = (qg_http_source){stream_pull, stream_close};
-    s->a = *a;
-    s->result = c->job.result;
-    s->r = c->r;
-    c->job.result = NULL;
-    c->r = (qg_chat_request){0};
-    qg_http_answer answer;
-    qg_http_answer_init(&answer, 200);
-    answer.type = "text/event-stream; charset=utf-8";
-    answer.source = &s->source;
-    qg_http_answer_header(&answer, "Cache-Control", "no-cache");
-    qg_http_reply(c->job.req, &answer);
+    json_t *said;
+    if (part == 0)
+        said = json_pack("{s:s,s:s}", "role", "assistant", "content", "");
+    else if (part == 1)
+        said = json_pack("{s:o}", "content", qg_completion_text(c, i));
+    else
+        said = json_pack("{s:s}", "content", "");
+    return json_pack("{s:I,s:o,s:o,s:s?,s:o*}", "index", (json_int_t)i, "delta", said, "logprobs",
+                     part == 1 ? logprobs(c, i) : json_null(), "finish_reason",
+                     part == 2 ? qg_completion_finish(c, i) : NULL, "stop_reason",
+                     part == 2 ? qg_completion_stop_reason(c, i) : NULL);
 }
 
 /* The client may name its request in the body too; the header wins. */
@@ -93,84 +58,37 @@ static void take_id(const chat_job *c)
 
 static void chat_answer(qg_serve_job *job)
 {
+    static const qg_completion_shape shape = {
+        "chatcmpl-", "chat.completion", "chat.completion.chunk", 3, choice, delta};
     chat_job *c = (chat_job *)job;
-    const qg_result *result = job->result;
-    qg_chat_answer a = {
-        .model = job->srv->names[0],
-        .created = qg_serve_now(),
-        .n = c->r.n,
-        .n_prompt = result->n_prompt_tokens,
-        .n_cached = result->n_cached_tokens,
-        .include_usage = c->r.include_usage,
-        .continuous_usage = c->r.continuous_usage,
-    };
+    qg_completion answer = {
+        .shape = &shape, .gen = &c->r.gen, .n = (size_t)c->r.gen.n, .per_ask = c->per_ask};
     take_id(c);
-    snprintf(a.id, sizeof a.id, "chatcmpl-%s", qg_http_id(job->req));
-    qg_status rc = qg_chat_text_make(&a.said, job->srv->engine, result, &c->r, &job->err);
-    if (rc != QG_OK) {
-        qg_chat_text_free(&a.said);
-        qg_serve_fail_status(job->srv, job->req, rc == QG_ERR_NOMEM ? rc : QG_ERR_INTERNAL,
-                             &job->err);
-    } else if (c->r.stream) {
-        reply_stream(c, &a);
-    } else {
-        qg_serve_json(job->req, qg_chat_answer_object(&a));
-        qg_chat_text_free(&a.said);
+    qg_completion_reply(&answer, job);
+}
+
+static qg_status chat_read(qg_serve_job *job)
+{
+    chat_job *c = (chat_job *)job;
+    qg_chat_request *r = &c->r;
+    QG_TRY(qg_chat_request_read(r, job->root, &job->arena, &job->fault));
+    QG_TRY(qg_serve_check_model(job));
+    c->per_ask = r->gen.samples ? 1 : (size_t)r->gen.n;
+    size_t n = (size_t)r->gen.n / c->per_ask;
+    QG_TRY(qg_serve_asks(job, n, "body.n"));
+    for (size_t i = 0; i < n; i++) {
+        qg_serve_ask_messages(job, i, &r->messages);
+        if (r->gen.decodes)
+            job->asks[i].request.decode = QG_DECODE_GENERATE;
+        QG_TRY(qg_gen_options_apply(&r->gen, (int64_t)i, &job->asks[i].request, &job->arena,
+                                    &job->fault));
     }
-}
-
-static void chat_free(qg_serve_job *job)
-{
-    chat_job *c = (chat_job *)job;
-    qg_chat_request_free(&c->r);
-    qg_mfree(c);
-}
-
-static bool chat_read(qg_serve_job *job)
-{
-    chat_job *c = (chat_job *)job;
-    c->rc = qg_chat_request_read(&c->r, qg_http_body(job->req), &c->fault);
-    job->messages = c->r.messages;
-    job->n_messages = c->r.n_messages;
-    return c->rc == QG_OK && qg_serve_knows(job->srv, c->r.model);
-}
-
-static void fail_request(const chat_job *c)
-{
-    const qg_chat_fault *fault = &c->fault;
-    char message[sizeof fault->err.msg + 128];
-    snprintf(message, sizeof message, "%s%s", fault->schema ? "1 validation error: " : "",
-             fault->err.msg);
-    qg_serve_fail(c->job.req, &(qg_serve_error){
-                                  .status = 400,
-                                  .type = fault->schema ? "Bad Request" : "BadRequestError",
-                                  .param = fault->param[0] ? fault->param : NULL,
-                                  .message = message,
-                              });
-}
-
-static void chat_refuse(qg_serve_job *job)
-{
-    chat_job *c = (chat_job *)job;
-    if (c->rc == QG_OK)
-        qg_serve_fail_model(job->req, c->r.model);
-    else if (c->rc == QG_ERR_NOMEM)
-        fail_memory(job);
-    else
-        fail_request(c);
+    return QG_OK;
 }
 
 void qg_serve_chat(qg_server *srv, qg_http_req *req)
 {
-    static const qg_serve_protocol chat = {chat_read, chat_refuse, chat_answer, chat_free};
-    chat_job *c = qg_calloc(1, sizeof *c);
-    if (!c) {
-        qg_err err;
-        qg_serve_fail_status(srv, req, qg_fail(&err, QG_ERR_NOMEM, "Out of memory."), &err);
-        return;
-    }
-    c->job.how = &chat;
-    c->job.srv = srv;
-    c->job.req = req;
-    qg_serve_judge(&c->job);
+    static const qg_serve_protocol chat = {
+        .size = sizeof(chat_job), .read = chat_read, .answer = chat_answer, .any_text = true};
+    qg_serve_judge(srv, req, &chat);
 }

@@ -2,39 +2,22 @@
 #ifndef QG_SERVE_CHAT_REQUEST_H
 #define QG_SERVE_CHAT_REQUEST_H
 
-#include "base/arena.h"
-#include "qguard.h"
-#include "text/json.h"
-
-enum { QG_CHAT_STOPS = 16 };
+#include "serve/gen_options.h"
+#include "serve/messages.h"
 
 typedef struct qg_chat_request {
-    json_t *root;   /* holds every text below */
-    qg_arena arena; /* holds the lists and joined texts */
-    qg_message *messages;
-    size_t n_messages;
-    qg_slice model; /* "" = the default one */
-    qg_slice id;    /* request_id, or "" */
-    bool stream, include_usage, continuous_usage;
-    int64_t max_tokens; /* 0 = as many as it takes */
-    int64_t n;
-    size_t n_stops;
-    qg_slice stops[QG_CHAT_STOPS];
+    qg_messages messages;
+    qg_slice id;        /* request_id, or "" */
+    qg_gen_options gen; /* sampling.top_logprobs >= 0: logprobs were asked for */
+    bool moderation;    /* verdicts as the `moderation` field, too */
+    qg_messages prompt; /* with moderation: the conversation up to the user's last message; n is 0
+                           when there is none */
+    bool judges_prompt; /* … and that is the message which is judged anyway */
 } qg_chat_request;
 
-/* What was wrong with a request: a sentence, and where ("body.messages.0.content", or "" for the
- * whole body). */
-typedef struct qg_chat_fault {
-    qg_err err;
-    char param[96];
-    bool schema; /* syntax or type, rather than meaning */
-} qg_chat_fault;
-
-/* Reads body.  Unknown fields are ignored; fields whose effect cannot be given are refused.
- * QG_ERR_FORMAT (not JSON or a wrong type), QG_ERR_ARG or QG_ERR_UNSUPPORTED (meaning),
- * QG_ERR_TOO_LONG, QG_ERR_NOMEM, with *fault filled in.  Free with qg_chat_request_free in every
- * case. */
-qg_status qg_chat_request_read(qg_chat_request *r, qg_slice body, qg_chat_fault *fault);
-void qg_chat_request_free(qg_chat_request *r);
+/* Reads root.  Unknown fields are ignored.  Texts lie in root or in arena.  QG_ERR_FORMAT (a wrong
+ * type), QG_ERR_ARG (meaning), QG_ERR_TOO_LONG, QG_ERR_NOMEM, with *fault filled in. */
+qg_status qg_chat_request_read(qg_chat_request *r, const json_t *root, qg_arena *arena,
+                               qg_fault *fault);
 
 #endif

@@ -23,12 +23,16 @@ char *qg_serve_error_json(const qg_serve_error *error)
     return text ? text : qg_memdup0(last_resort, sizeof last_resort - 1);
 }
 
-static void fill(qg_http_answer *answer, const qg_serve_error *error)
+/* tree is taken. */
+static void fill(qg_http_answer *answer, const qg_serve_error *error, json_t *tree)
 {
     char seconds[16];
     answer->status = error->status;
     answer->type = content_type;
-    answer->body = qg_serve_error_json(error);
+    answer->body = tree ? qg_json_dump(tree) : NULL;
+    json_decref(tree);
+    if (!answer->body)
+        answer->body = qg_serve_error_json(error);
     answer->n = answer->body ? strlen(answer->body) : 0;
     if (error->retry_after) {
         snprintf(seconds, sizeof seconds, "%d", error->retry_after);
@@ -40,12 +44,17 @@ static void fill(qg_http_answer *answer, const qg_serve_error *error)
         qg_http_answer_header(answer, "WWW-Authenticate", "Bearer");
 }
 
-void qg_serve_fail(qg_http_req *req, const qg_serve_error *error)
+void qg_serve_fail_with(qg_http_req *req, const qg_serve_error *error, json_t *tree)
 {
     qg_http_answer answer;
     qg_http_answer_init(&answer, error->status);
-    fill(&answer, error);
+    fill(&answer, error, tree);
     qg_http_reply(req, &answer);
+}
+
+void qg_serve_fail(qg_http_req *req, const qg_serve_error *error)
+{
+    qg_serve_fail_with(req, error, NULL);
 }
 
 static const char *type_of(int status)
@@ -71,34 +80,35 @@ void qg_serve_fault(void *ud, qg_http_req *req, const char *sentence, qg_http_an
     (void)ud;
     if (!qg_http_id(req)[0])
         qg_reqid_assign(req);
-    fill(answer, &(qg_serve_error){
-                     .status = answer->status,
-                     .type = type_of(answer->status),
-                     .message = sentence,
-                     .retry_after = answer->status == 503 ? 1 : 0,
-                 });
+    const qg_serve_error error = {
+        .status = answer->status,
+        .type = type_of(answer->status),
+        .message = sentence,
+        .retry_after = answer->status == 503 ? 1 : 0,
+    };
+    fill(answer, &error, NULL);
 }
 
 /* Clients know an overflow by the words "maximum context length is N tokens"; the engine's sentence
  * has them, one about a byte limit does not. */
-static void fail_too_long(const qg_server *srv, qg_http_req *req, const qg_err *err)
+static qg_serve_error error_too_long(const qg_server *srv, const qg_err *err, qg_serve_room *room)
 {
-    char message[sizeof err->msg + 160];
     bool tokens = strstr(err->msg, "maximum context length is");
-    snprintf(message, sizeof message,
+    snprintf(room->text, sizeof room->text,
              "This model's maximum context length is %d tokens. However, the request does not fit: "
              "%s",
              srv->info.max_model_len, err->msg);
-    qg_serve_fail(req, &(qg_serve_error){
-                           .status = 400,
-                           .type = "BadRequestError",
-                           .param = "input_tokens",
-                           .code = "context_length_exceeded",
-                           .message = tokens ? err->msg : message,
-                       });
+    return (qg_serve_error){
+        .status = 400,
+        .type = "BadRequestError",
+        .param = "input_tokens",
+        .code = "context_length_exceeded",
+        .message = tokens ? err->msg : room->text,
+    };
 }
 
-void qg_serve_fail_status(qg_server *srv, qg_http_req *req, qg_status status, const qg_err *err)
+qg_serve_error qg_serve_error_of(qg_server *srv, qg_status status, const qg_err *err,
+                                 qg_serve_room *room)
 {
     static const struct {
         qg_status status;
@@ -120,10 +130,8 @@ void qg_serve_fail_status(qg_server *srv, qg_http_req *req, qg_status status, co
     qg_serve_error error = {.status = 500, .no_retry = true, .message = err->msg};
     if (status == QG_ERR_CLOSED)
         srv->closed = true;
-    if (status == QG_ERR_TOO_LONG) {
-        fail_too_long(srv, req, err);
-        return;
-    }
+    if (status == QG_ERR_TOO_LONG)
+        return error_too_long(srv, err, room);
     for (size_t i = 0; i < QG_COUNT(table); i++)
         if (table[i].status == status) {
             error.status = table[i].http;
@@ -134,13 +142,13 @@ void qg_serve_fail_status(qg_server *srv, qg_http_req *req, qg_status status, co
     if (!err->msg[0])
         error.message = qg_status_name(status);
     error.type = type_of(error.status);
-    qg_serve_fail(req, &error);
+    return error;
 }
 
-void qg_serve_json(qg_http_req *req, json_t *value)
+static void reply_json(qg_http_req *req, json_t *value, int digits)
 {
     qg_http_answer answer;
-    char *text = value ? qg_json_dump(value) : NULL;
+    char *text = value ? qg_json_dump_digits(value, digits) : NULL;
     json_decref(value);
     if (!text) {
         qg_serve_fail(req, &(qg_serve_error){.status = 503,
@@ -154,4 +162,14 @@ void qg_serve_json(qg_http_req *req, json_t *value)
     answer.body = text;
     answer.n = strlen(text);
     qg_http_reply(req, &answer);
+}
+
+void qg_serve_json(qg_http_req *req, json_t *value)
+{
+    reply_json(req, value, 9);
+}
+
+void qg_serve_json_exact(qg_http_req *req, json_t *value)
+{
+    reply_json(req, value, 17);
 }

@@ -1,9 +1,12 @@
-/* From messages to the engine and back: submit, wait without a thread, answer.  Every protocol of
- * this room goes through here, so that overload, deadlines and clients that hang up are one thing.
- */
+/* From a body to the engine and back: parse, read, submit, wait without a thread, answer.  Every
+ * protocol of this room goes through here, so that overload, deadlines, bad JSON and clients that
+ * hang up are one thing. */
 #define _GNU_SOURCE
 
 #include "serve/serve_priv.h"
+
+#include "base/limits.h"
+#include "base/mem.h"
 
 #include <stdio.h>
 
@@ -37,7 +40,56 @@ static void delist(qg_serve_job *job)
     srv->progress_us = qg_now_us();
 }
 
-/* Submitter and engine each end their part, in whatever order; the last one posts, and neither
+/* ---- what read calls ---- */
+
+qg_status qg_serve_asks(qg_serve_job *job, size_t n, const char *param)
+{
+    if (n > QG_MAX_INPUTS)
+        return qg_fault_set(&job->fault, QG_ERR_ARG, "There are too many inputs in one request.",
+                            "%s", param);
+    job->asks = qg_arena_calloc(&job->arena, n, sizeof *job->asks);
+    if (!job->asks)
+        return qg_fault_set(&job->fault, job->arena.why, "Out of memory.", "%s", param);
+    for (size_t i = 0; i < n; i++) {
+        job->asks[i].job = job;
+        qg_request_init(&job->asks[i].request);
+        job->asks[i].request.decode = job->srv->opt->decode;
+    }
+    job->n_asks = n;
+    return QG_OK;
+}
+
+void qg_serve_ask_messages(qg_serve_job *job, size_t i, const qg_messages *messages)
+{
+    job->asks[i].request.messages = messages->p;
+    job->asks[i].request.n_messages = messages->n;
+}
+
+qg_status qg_serve_ask_text(qg_serve_job *job, size_t i, const char *role, qg_slice text)
+{
+    qg_message *message = qg_arena_alloc(&job->arena, sizeof *message);
+    if (!message)
+        return qg_fault_set(&job->fault, job->arena.why, "Out of memory.", "%s", "");
+    *message = (qg_message){role, {text.p, text.n}};
+    qg_serve_ask_messages(job, i, &(qg_messages){message, 1});
+    return QG_OK;
+}
+
+qg_status qg_serve_check_model(qg_serve_job *job)
+{
+    qg_slice model = {"", 0};
+    QG_TRY(qg_body_opt_str(job->root, "body", "model", &model, &job->fault));
+    if (qg_serve_knows(job->srv, model))
+        return QG_OK;
+    job->unknown_model = model;
+    return QG_ERR_UNSUPPORTED;
+}
+
+/* ---- submitting: a window of asks at a time, so that one request cannot fill the queue ---- */
+
+enum { WINDOW = 64 };
+
+/* Feeder and asks each end their part, in whatever order; the last one posts, and none of them
  * touches the job after its own. */
 static void end_parts(qg_serve_job *job, int n)
 {
@@ -46,105 +98,233 @@ static void end_parts(qg_serve_job *job, int n)
         qg_http_post(req);
 }
 
-/* On the engine's thread. */
-static void on_done(void *ud, qg_status status, qg_result *result, const qg_err *err)
+static void end_ask(qg_serve_ask *ask, qg_status status)
 {
-    qg_serve_job *job = ud;
-    job->status = status;
-    job->result = result;
-    if (status != QG_OK && err)
-        job->err = *err;
+    qg_serve_job *job = ask->job;
+    ask->status = status;
+    if (status != QG_OK && !job->how->each)
+        atomic_store(&job->failed, true);
+    atomic_fetch_add(&job->room, 1);
+    if (!atomic_exchange(&job->feeding, true))
+        qg_worker_post(job->srv->worker, &job->task); /* the feeder went away with asks left */
     end_parts(job, 1);
 }
 
-/* Renders and encodes, which takes as long as the text is long. */
-static qg_status submit(qg_serve_job *job, qg_job **handle, qg_err *err)
+/* On the engine's thread. */
+static void on_done(void *ud, qg_status status, qg_result *result, const qg_err *err)
 {
-    const qg_serve_options *opt = job->srv->opt;
-    qg_request ask;
-    qg_request_init(&ask);
-    ask.messages = job->messages;
-    ask.n_messages = job->n_messages;
-    ask.decode = opt->decode;
-    if (opt->request_timeout_ms)
-        ask.deadline_us = job->start_us + (int64_t)opt->request_timeout_ms * 1000;
-    return qg_submit(job->srv->engine, &ask, on_done, job, handle, err);
+    qg_serve_ask *ask = ud;
+    ask->result = result;
+    if (status != QG_OK && err)
+        ask->err = *err;
+    end_ask(ask, status);
+}
+
+/* Renders and encodes, which takes as long as the text is long.  The ask's status, result and err
+ * are the engine's thread's once it is submitted. */
+static void submit(qg_serve_ask *ask)
+{
+    qg_serve_job *job = ask->job;
+    qg_job *handle = NULL;
+    qg_err err;
+    qg_status rc = QG_ERR_CANCELLED;
+    snprintf(err.msg, sizeof err.msg, "the client has gone");
+    if (!atomic_load(&job->gone) && !atomic_load(&job->failed))
+        rc = qg_submit(job->srv->engine, &ask->request, on_done, ask, &handle, &err);
+    if (rc != QG_OK) {
+        ask->err = err;
+        end_ask(ask, rc);
+        return;
+    }
+    /* The handle keeps its own reference, and the job lives as long as the feeder's part. */
+    atomic_store(&ask->handle, handle);
+    if (atomic_load(&job->gone)) /* in the meantime: on_gone may have found no handle */
+        qg_cancel(handle);
+}
+
+/* Whoever set feeding. */
+static void feed(qg_serve_job *job)
+{
+    for (;;) {
+        while (job->next_ask < job->n_asks && atomic_load(&job->room) > 0) {
+            atomic_fetch_sub(&job->room, 1);
+            submit(&job->asks[job->next_ask++]);
+        }
+        if (job->next_ask == job->n_asks) {
+            end_parts(job, 1); /* feeding stays set: nobody comes back */
+            return;
+        }
+        atomic_store(&job->feeding, false);
+        if (atomic_load(&job->room) == 0 || atomic_exchange(&job->feeding, true))
+            return;
+    }
+}
+
+static void run_feed(qg_task *task)
+{
+    feed((qg_serve_job *)task);
+}
+
+static qg_status read_body(qg_serve_job *job)
+{
+    QG_TRY(qg_body_parse(qg_http_body(job->req), &job->root, &job->fault));
+    return job->how->read(job);
 }
 
 static void start(qg_serve_job *job)
 {
-    qg_job *handle = NULL;
-    qg_err err; /* not job->err: that and job->status are the engine's thread's, once submitted */
-    qg_status rc = QG_ERR_CANCELLED;
-    snprintf(err.msg, sizeof err.msg, "the client has gone");
-    if (!atomic_load(&job->gone)) {
-        job->refused = !job->how->read(job);
-        if (!job->refused)
-            rc = submit(job, &handle, &err);
-    }
-    if (rc != QG_OK) {
-        job->status = rc;
-        job->err = err;
-        end_parts(job, 2);
-        return;
-    }
-    atomic_store(&job->job, handle);
-    if (atomic_load(&job->gone)) /* in the meantime: on_gone may have found no handle */
-        qg_cancel(handle);
-    end_parts(job, 1);
+    const qg_serve_options *opt = job->srv->opt;
+    job->task.run = run_feed;
+    job->read_rc = atomic_load(&job->gone) ? QG_ERR_CANCELLED : read_body(job);
+    if (job->read_rc != QG_OK)
+        job->n_asks = 0;
+    for (size_t i = 0; i < job->n_asks && opt->request_timeout_ms; i++)
+        job->asks[i].request.deadline_us = job->start_us + (int64_t)opt->request_timeout_ms * 1000;
+    atomic_fetch_add(&job->parts, (int)job->n_asks);
+    atomic_store(&job->ready, true);
+    feed(job);
 }
 
-static void run_task(qg_task *task)
+static void run_start(qg_task *task)
 {
     start((qg_serve_job *)task);
+}
+
+/* ---- replying ---- */
+
+void qg_serve_fail_job(qg_serve_job *job, const qg_serve_error *error)
+{
+    qg_serve_fail_with(job->req, error, job->how->error ? job->how->error(error) : NULL);
+}
+
+static void fail_status(qg_serve_job *job, qg_status status, const qg_err *err)
+{
+    qg_serve_room room;
+    qg_serve_error error = qg_serve_error_of(job->srv, status, err, &room);
+    qg_serve_fail_job(job, &error);
+}
+
+void qg_serve_reply(qg_serve_job *job, json_t *value)
+{
+    qg_err err;
+    if (value)
+        qg_serve_json(job->req, value);
+    else
+        fail_status(job, qg_fail(&err, QG_ERR_NOMEM, "Out of memory."), &err);
+}
+
+static void refuse(qg_serve_job *job)
+{
+    const qg_fault *fault = &job->fault;
+    qg_serve_room room;
+    if (job->unknown_model.n) {
+        qg_serve_error error = qg_serve_error_of_model(job->unknown_model, &room);
+        qg_serve_fail_job(job, &error);
+    } else if (job->read_rc == QG_ERR_NOMEM) {
+        fail_status(job, job->read_rc, &fault->err);
+    } else {
+        snprintf(room.text, sizeof room.text, "%s%s", fault->schema ? "1 validation error: " : "",
+                 fault->err.msg);
+        qg_serve_fail_job(job, &(qg_serve_error){
+                                   .status = 400,
+                                   .type = fault->schema ? "Bad Request" : "BadRequestError",
+                                   .param = fault->param[0] ? fault->param : NULL,
+                                   .message = room.text,
+                               });
+    }
+}
+
+/* The first ask that failed of itself; those cancelled because of it say nothing. */
+static const qg_serve_ask *failure(const qg_serve_job *job)
+{
+    const qg_serve_ask *first = NULL;
+    for (size_t i = 0; i < job->n_asks && !job->how->each; i++) {
+        const qg_serve_ask *ask = &job->asks[i];
+        if (ask->status != QG_OK && (!first || first->status == QG_ERR_CANCELLED))
+            first = ask;
+    }
+    return first;
+}
+
+/* In generate mode a model may write anything; text that is no verdict is never Safe. */
+static void check_verdicts(qg_serve_job *job)
+{
+    for (size_t i = 0; i < job->n_asks && !job->how->any_text; i++) {
+        qg_serve_ask *ask = &job->asks[i];
+        if (ask->status == QG_OK && !ask->result->well_formed)
+            ask->status = qg_fail(&ask->err, QG_ERR_INTERNAL, "The model wrote no verdict.");
+    }
 }
 
 static void on_ready(void *ud, qg_http_req *req)
 {
     qg_serve_job *job = ud;
+    (void)req;
     delist(job);
-    if (job->refused)
-        job->how->refuse(job);
-    else if (job->status == QG_OK)
-        job->how->answer(job);
+    check_verdicts(job);
+    const qg_serve_ask *failed = failure(job);
+    if (job->read_rc != QG_OK)
+        refuse(job);
+    else if (failed)
+        fail_status(job, failed->status, &failed->err);
     else
-        qg_serve_fail_status(job->srv, req, job->status, &job->err);
+        job->how->answer(job);
 }
 
 static void on_gone(void *ud)
 {
     qg_serve_job *job = ud;
     atomic_store(&job->gone, true);
-    qg_job *handle = atomic_load(&job->job);
-    if (handle)
-        qg_cancel(handle);
+    bool ready = atomic_load(&job->ready); /* if not, submit will see that it has gone */
+    for (size_t i = 0; ready && i < job->n_asks; i++) {
+        qg_job *handle = atomic_load(&job->asks[i].handle);
+        if (handle)
+            qg_cancel(handle);
+    }
 }
 
 static void on_free(void *ud)
 {
     qg_serve_job *job = ud;
-    qg_job *handle = atomic_load(&job->job);
     delist(job);
-    if (handle)
-        qg_job_release(handle);
-    qg_result_free(job->result);
-    job->how->free(job);
+    for (size_t i = 0; i < job->n_asks; i++) {
+        qg_job *handle = atomic_load(&job->asks[i].handle);
+        if (handle)
+            qg_job_release(handle);
+        qg_result_free(job->asks[i].result);
+    }
+    if (job->how->free)
+        job->how->free(job);
+    qg_arena_free(&job->arena);
+    json_decref(job->root);
+    qg_mfree(job);
 }
 
-void qg_serve_judge(qg_serve_job *job)
+void qg_serve_judge(qg_server *srv, qg_http_req *req, const qg_serve_protocol *how)
 {
     /* Reading and encoding this much takes about a millisecond; more would hold up the others. */
     enum { INLINE_BYTES = 16 * 1024 };
     static const qg_http_waiter waiter = {on_ready, on_gone, on_free};
+    qg_serve_job *job = qg_calloc(1, how->size);
+    if (!job) {
+        qg_serve_json(req, NULL);
+        return;
+    }
+    job->how = how;
+    job->srv = srv;
+    job->req = req;
     job->start_us = qg_now_us();
-    atomic_init(&job->parts, 2);
+    qg_arena_init(&job->arena, QG_MAX_TEXT_BYTES);
+    atomic_init(&job->parts, 1);
+    atomic_init(&job->room, WINDOW);
+    atomic_init(&job->feeding, true);
     enlist(job);
-    qg_http_wait(job->req, &waiter, job);
-    if (qg_http_body(job->req).n <= INLINE_BYTES) {
+    qg_http_wait(req, &waiter, job);
+    if (qg_http_body(req).n <= INLINE_BYTES) {
         start(job);
     } else {
-        job->task.run = run_task;
-        qg_worker_post(job->srv->worker, &job->task);
+        job->task.run = run_start;
+        qg_worker_post(srv->worker, &job->task);
     }
 }
 

@@ -24,21 +24,20 @@ bool qg_serve_knows(const qg_server *srv, qg_slice name)
     return srv->opt->n_names == 0 && qg_slice_is(last_part(name), srv->info.name);
 }
 
-void qg_serve_fail_model(qg_http_req *req, qg_slice name)
+qg_serve_error qg_serve_error_of_model(qg_slice name, qg_serve_room *room)
 {
     enum { SHOWN = 200 };
-    char message[SHOWN + 64];
     size_t n = name.n < SHOWN ? name.n : SHOWN;
     while (n > 0 && n < name.n && ((unsigned char)name.p[n] & 0xC0) == 0x80)
         n--; /* not in the middle of a character */
-    snprintf(message, sizeof message, "The model `%.*s` does not exist.", (int)n, name.p);
-    qg_serve_fail(req, &(qg_serve_error){
-                           .status = 404,
-                           .type = "NotFoundError",
-                           .param = "model",
-                           .code = "model_not_found",
-                           .message = message,
-                       });
+    snprintf(room->text, sizeof room->text, "The model `%.*s` does not exist.", (int)n, name.p);
+    return (qg_serve_error){
+        .status = 404,
+        .type = "NotFoundError",
+        .param = "model",
+        .code = "model_not_found",
+        .message = room->text,
+    };
 }
 
 static json_t *card(const qg_server *srv, const char *name)
@@ -71,8 +70,11 @@ void qg_serve_model(qg_server *srv, qg_http_req *req)
             qg_serve_json(req, card(srv, srv->names[i]));
             return;
         }
-    if (qg_serve_knows(srv, name))
+    if (qg_serve_knows(srv, name)) {
         qg_serve_json(req, card(srv, srv->names[0]));
-    else
-        qg_serve_fail_model(req, name);
+        return;
+    }
+    qg_serve_room room;
+    qg_serve_error error = qg_serve_error_of_model(name, &room);
+    qg_serve_fail(req, &error);
 }

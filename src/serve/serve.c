@@ -148,8 +148,9 @@ static qg_status serve(qg_server *srv, qg_err *err)
     rc = qg_worker_open(&srv->worker, err);
     if (rc == QG_OK)
         rc = listen_and_run(srv, err);
+    qg_worker_stop(srv->worker);
+    qg_engine_close(srv->engine); /* its callbacks still post to worker and HTTP server */
     qg_worker_close(srv->worker);
-    qg_engine_close(srv->engine); /* its callbacks still post to the HTTP server */
     qg_http_close(srv->http);
     say(srv, QG_SERVE_LOG_NOTE, "stopped");
     return rc;

@@ -2,11 +2,10 @@
 #ifndef QG_SERVE_SERVE_PRIV_H
 #define QG_SERVE_SERVE_PRIV_H
 
-#include "base/status.h"
+#include "serve/messages.h"
 #include "serve/serve.h"
 #include "svc/keys.h"
 #include "svc/worker.h"
-#include "text/json.h"
 
 #include <stdatomic.h>
 
@@ -62,32 +61,53 @@ typedef struct qg_serve_error {
 } qg_serve_error;
 
 void qg_serve_fail(qg_http_req *req, const qg_serve_error *error);
+/* The same with another body: tree is taken; NULL = OpenAI's. */
+void qg_serve_fail_with(qg_http_req *req, const qg_serve_error *error, json_t *tree);
 /* {"error":{…}}, from qg_malloc; NULL when out of memory. */
 char *qg_serve_error_json(const qg_serve_error *error);
-/* The error of a status that the engine gave. */
-void qg_serve_fail_status(qg_server *srv, qg_http_req *req, qg_status status, const qg_err *err);
+/* The error of a status that the engine gave; message may come to lie in room. */
+typedef struct qg_serve_room {
+    char text[sizeof(qg_err) + 160];
+} qg_serve_room;
+qg_serve_error qg_serve_error_of(qg_server *srv, qg_status status, const qg_err *err,
+                                 qg_serve_room *room);
 /* Bodies of the errors that arise in http (qg_http_options.fault). */
 void qg_serve_fault(void *ud, qg_http_req *req, const char *sentence, qg_http_answer *answer);
 
-/* Answers 200 with value (taken; NULL = out of memory, which becomes an error). */
+/* Answers 200 with value (taken; NULL = out of memory, which becomes an error); real numbers get
+ * nine digits, which hold a float32 whole, or in _exact all that came in. */
 void qg_serve_json(qg_http_req *req, json_t *value);
+void qg_serve_json_exact(qg_http_req *req, json_t *value);
 
 /* ---- judge.c ----------------------------------------------------------------------------------
  */
 
 /* What a protocol adds to judging. */
 typedef struct qg_serve_protocol {
-    /* Reads the request's body and sets job->messages; false when it has to be refused.  On the
-     * server's thread or the worker: touches the job and what never changes, nothing else. */
-    bool (*read)(qg_serve_job *job);
-    /* On the server's thread, one of them: the reply to what read refused; the reply to a result.
-     */
-    void (*refuse)(qg_serve_job *job);
+    size_t size; /* of its own struct, which begins with a qg_serve_job and starts as zeros */
+    /* Reads job->root and calls qg_serve_asks; else says in job->fault why not.  On the server's
+     * thread or the worker: touches the job and what never changes, nothing else. */
+    qg_status (*read)(qg_serve_job *job);
+    /* The reply when every ask has its result.  On the server's thread. */
     void (*answer)(qg_serve_job *job);
-    void (*free)(qg_serve_job *job); /* the struct around it */
+    void (*free)(qg_serve_job *job);               /* what read allocated; NULL = nothing */
+    json_t *(*error)(const qg_serve_error *error); /* body of an error; NULL = OpenAI's */
+    bool any_text; /* text that is no verdict is an answer too; else it is an error */
+    bool each;     /* answer looks at the status of each ask itself */
 } qg_serve_protocol;
 
-/* One judgement under way for one request; the first member of a protocol's own struct. */
+/* One judgement.  read fills in what is asked; result belongs to the job. */
+typedef struct qg_serve_ask {
+    qg_request request; /* judge.c sets the deadline */
+    qg_serve_job *job;
+    _Atomic(qg_job *) handle;
+    /* written before its part is done, read after the post */
+    qg_status status;
+    qg_result *result;
+    qg_err err;
+} qg_serve_ask;
+
+/* The judgements under way for one request; the first member of a protocol's own struct. */
 struct qg_serve_job {
     qg_task task; /* first: while the worker has it */
     const qg_serve_protocol *how;
@@ -96,22 +116,38 @@ struct qg_serve_job {
     qg_serve_job *prev, *next;
     int64_t start_us;
     bool listed;
-    /* the reader's, then read by all */
-    const qg_message *messages; /* [n_messages], live as long as the job */
-    size_t n_messages;
-    bool refused;
+    /* the reader's, then read by all; live as long as the job */
+    json_t *root;   /* the body, an object */
+    qg_arena arena; /* for what read builds */
+    qg_serve_ask *asks;
+    size_t n_asks;
+    qg_status read_rc;
+    qg_fault fault;
+    qg_slice unknown_model; /* with read_rc QG_ERR_UNSUPPORTED: a 404 about this name */
     /* any thread */
-    atomic_int parts; /* who is not done with it: the submitter, the engine */
-    atomic_bool gone; /* the client is */
-    _Atomic(qg_job *) job;
-    /* written before the last part is done, read after the post */
-    qg_status status;
-    qg_result *result;
-    qg_err err;
+    atomic_bool ready;  /* the asks are there */
+    atomic_bool gone;   /* the client is */
+    atomic_bool failed; /* an ask is: the rest need not be tried */
+    atomic_int room;    /* asks that may still be submitted at the same time */
+    atomic_bool feeding;
+    size_t next_ask;  /* the feeder's */
+    atomic_int parts; /* who is not done with it: the feeder, the asks */
 };
 
-/* Reads, submits and replies.  Takes job, of which how, srv and req are set. */
-void qg_serve_judge(qg_serve_job *job);
+/* Answers req by a protocol, which lives for ever: parses, reads, submits, replies. */
+void qg_serve_judge(qg_server *srv, qg_http_req *req, const qg_serve_protocol *how);
+/* In read: n asks with default requests; n may be 0, then answer is called at once.  More than
+ * QG_MAX_INPUTS are refused; param tells where they stand. */
+qg_status qg_serve_asks(qg_serve_job *job, size_t n, const char *param);
+/* Ask i judges these messages, or one text in a role. */
+void qg_serve_ask_messages(qg_serve_job *job, size_t i, const qg_messages *messages);
+qg_status qg_serve_ask_text(qg_serve_job *job, size_t i, const char *role, qg_slice text);
+/* In read: QG_OK when root's "model" is absent, null, empty or a served name; else a 404. */
+qg_status qg_serve_check_model(qg_serve_job *job);
+/* Instead of an answer. */
+void qg_serve_fail_job(qg_serve_job *job, const qg_serve_error *error);
+/* Answers 200 with value (taken), or what is due when it is NULL: out of memory. */
+void qg_serve_reply(qg_serve_job *job, json_t *value);
 /* True when the engine has stopped answering. */
 bool qg_serve_stuck(qg_server *srv);
 
@@ -120,7 +156,7 @@ bool qg_serve_stuck(qg_server *srv);
 
 /* True when name is empty or one of the served names. */
 bool qg_serve_knows(const qg_server *srv, qg_slice name);
-/* The 404 of a model that is not served. */
-void qg_serve_fail_model(qg_http_req *req, qg_slice name);
+/* The 404 of a model that is not served; its message lies in room. */
+qg_serve_error qg_serve_error_of_model(qg_slice name, qg_serve_room *room);
 
 #endif

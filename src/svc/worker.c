@@ -10,7 +10,7 @@ struct qg_worker {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     qg_task *first, **last; /* under lock */
-    bool closing;
+    bool closing, ended;
 };
 
 /* The next task, or NULL when the worker ends. */
@@ -64,20 +64,32 @@ void qg_worker_post(qg_worker *w, qg_task *task)
 {
     task->next = NULL;
     pthread_mutex_lock(&w->lock);
-    *w->last = task;
-    w->last = &task->next;
-    pthread_cond_signal(&w->wake);
+    bool here = w->closing;
+    if (!here) {
+        *w->last = task;
+        w->last = &task->next;
+        pthread_cond_signal(&w->wake);
+    }
     pthread_mutex_unlock(&w->lock);
+    if (here)
+        task->run(task);
 }
 
-void qg_worker_close(qg_worker *w)
+void qg_worker_stop(qg_worker *w)
 {
-    if (!w)
+    if (!w || w->ended)
         return;
     pthread_mutex_lock(&w->lock);
     w->closing = true;
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
-    dispose(w);
+    w->ended = true;
+}
+
+void qg_worker_close(qg_worker *w)
+{
+    qg_worker_stop(w);
+    if (w)
+        dispose(w);
 }

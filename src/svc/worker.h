@@ -13,9 +13,11 @@ typedef struct qg_task {
 } qg_task;
 
 qg_status qg_worker_open(qg_worker **out, qg_err *err);
-/* Any thread. */
+/* Any thread.  Once the worker is being stopped the task runs on the caller's thread instead. */
 void qg_worker_post(qg_worker *worker, qg_task *task);
-/* Runs what was posted and ends the thread.  NULL is fine.  Nobody may post any more. */
+/* Runs what was posted and ends the thread; NULL is fine.  One thread at a time. */
+void qg_worker_stop(qg_worker *worker);
+/* The same, and frees it.  Nobody may post any more. */
 void qg_worker_close(qg_worker *worker);
 
 #endif

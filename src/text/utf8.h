@@ -24,6 +24,15 @@ int qg_utf8_cut(qg_slice text, int max);
 /* Writes cp (valid, not a surrogate) to out [4]; gives the number of bytes. */
 size_t qg_utf8_put(uint32_t cp, char *out);
 
+/* Code points of valid text. */
+static inline size_t qg_utf8_count(qg_slice text)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < text.n; i++)
+        count += ((unsigned char)text.p[i] & 0xC0) != 0x80;
+    return count;
+}
+
 /* Code point at p, which must point into valid UTF-8; *n gets its bytes. */
 static inline uint32_t qg_utf8_at(const char *at, size_t *n)
 {

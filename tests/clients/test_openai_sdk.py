@@ -1,5 +1,6 @@
 """The openai package from PyPI, unmodified: the model card's example, streams, errors, raw headers."""
 import asyncio
+import math
 import os
 import re
 
@@ -74,6 +75,35 @@ def test_max_tokens(client):
     assert "Safety: Unsafe\nCategories: Violent".startswith(answer.choices[0].message.content)
 
 
+def test_logprobs(client):
+    """Thresholds on the label's probability, as people set them; and they are true: the labels' own
+    probabilities renormalise to the verdict's."""
+    answer = client.chat.completions.create(messages=[{"role": "user", "content": BOMB}],
+                                            model=MODEL, logprobs=True, top_logprobs=20)
+    content = answer.choices[0].logprobs.content
+    assert "".join(bytes(e.bytes).decode() for e in content).startswith(
+        answer.choices[0].message.content)
+    label = next(e for e in content if e.token == " Unsafe")
+    told = {e.token: math.exp(e.logprob) for e in label.top_logprobs}
+    assert told[" Unsafe"] == math.exp(label.logprob) > 0.5
+    assert all(a.logprob >= b.logprob for a, b in zip(label.top_logprobs, label.top_logprobs[1:]))
+    assert sum(told.values()) <= 1 + 1e-6
+    chunks = list(client.chat.completions.create(
+        messages=[{"role": "user", "content": BOMB}], model=MODEL, logprobs=True, stream=True))
+    streamed = [e for c in chunks for e in (c.choices[0].logprobs.content if c.choices[0].logprobs else [])]
+    assert [e.token for e in streamed] == [e.token for e in content]
+
+
+def test_sampling(client):
+    def ask(**more):
+        answer = client.chat.completions.create(messages=[{"role": "user", "content": BOMB}],
+                                                model=MODEL, max_tokens=20, **more)
+        return [c.message.content for c in answer.choices]
+    assert ask(temperature=2, seed=5, n=4) == ask(temperature=2, seed=5, n=4)
+    assert len(set(ask(temperature=2, seed=5, n=8))) > 1
+    assert ask(temperature=0) == ask() == ["Safety: Unsafe\nCategories: Violent"]
+
+
 def test_models(client):
     assert [m.id for m in client.models.list()] == [MODEL]
     assert client.models.retrieve(MODEL).id == MODEL
@@ -94,7 +124,7 @@ def test_errors(client):
     assert "maximum context length is" in str(failed.value)
     with pytest.raises(openai.BadRequestError):
         client.chat.completions.create(messages=[{"role": "user", "content": "x"}], model=MODEL,
-                                       logprobs=True)
+                                       top_logprobs=3)
 
 
 def test_many_at_once(server):

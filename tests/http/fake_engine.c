@@ -3,13 +3,17 @@
  * last message decide:
  *
  *   bomb        Unsafe, Violent               echo=WORD   the answer is "echo: WORD"
+ *   unsafe=C    Unsafe, category number C     maybe=C     the same, Controversial (C = 9: None)
+ *   prob=S,C,U  these probabilities           garbled     generated text that is no verdict
  *   sleep=MS    answer after MS ms            hang        never answers before the engine closes
  *   toolong, template, busy, noarg            qg_submit fails so
  *   submit=MS   qg_submit itself takes so long, as for a very long text
  *   nan         the job fails with QG_ERR_INTERNAL
  *   unfinished  the text is cut, as by max_tokens
  *
- * One token per byte; 256 is the end token.  One thread plays the scheduler. */
+ * One token per byte; 256 is the end token.  Sampled text is "sampled SEED"; the log probability of
+ * a token is -0.25, of the k-th one beside it (its id plus k) -0.25 - k.  One thread plays the
+ * scheduler. */
 #define _GNU_SOURCE
 
 #include "base/clock.h"
@@ -28,8 +32,9 @@ struct qg_job {
     qg_done_fn *done;
     void *ud;
     int64_t due_us, deadline_us;
-    bool hang, nan, unfinished, cancelled, ended;
-    int refs, n_prompt;
+    bool hang, nan, unfinished, garbled, generate, cancelled, ended;
+    int refs, n_prompt, category, n_top, stop_id;
+    double p[3];
     char role[16];
     char text[256];
     qg_engine *engine;
@@ -44,6 +49,7 @@ struct qg_engine {
     bool closing;
     int64_t progress_us;
     int32_t max_len;
+    char bytes[256]; /* each one's own value */
 };
 
 typedef struct result_box {
@@ -51,7 +57,23 @@ typedef struct result_box {
     char text[256];
     int32_t ids[257];
     char role[16];
+    qg_logprob logprobs[257 * 21];
 } result_box;
+
+static const char *const category_names[] = {
+    "Violent",
+    "Non-violent Illegal Acts",
+    "Sexual Content or Sexual Acts",
+    "PII",
+    "Suicide & Self-Harm",
+    "Unethical Acts",
+    "Politically Sensitive Topics",
+    "Copyright Violation",
+    "Jailbreak",
+    "None",
+};
+enum { CATEGORIES = 10, NONE = 9 };
+static const char *const severity_names[] = {"Safe", "Controversial", "Unsafe"};
 
 int64_t qg_now_us(void)
 {
@@ -68,6 +90,12 @@ void qg_request_init(qg_request *req)
     *req = (qg_request){.size = sizeof *req};
 }
 
+void qg_sampling_init(qg_sampling *how)
+{
+    *how =
+        (qg_sampling){.size = sizeof *how, .top_p = 1, .repetition_penalty = 1, .top_logprobs = -1};
+}
+
 void qg_free(void *p)
 {
     qg_mfree(p);
@@ -77,6 +105,45 @@ static void job_unref(qg_job *job)
 {
     if (__atomic_sub_fetch(&job->refs, 1, __ATOMIC_ACQ_REL) == 0)
         qg_mfree(job);
+}
+
+static int severity_of(const qg_job *job)
+{
+    int best = 0;
+    for (int i = 1; i < 3; i++)
+        best = job->p[i] > job->p[best] ? i : best;
+    return best;
+}
+
+static void set_verdict(qg_result *r, const qg_job *job)
+{
+    bool reply = strcmp(job->role, "user") != 0;
+    r->severity = (qg_severity)severity_of(job);
+    r->has_p = !job->generate;
+    memcpy(r->p_severity, job->p, sizeof r->p_severity);
+    for (int i = 0; i < CATEGORIES; i++) {
+        double hit = 1 - job->p[0];
+        if (reply && i == 8)
+            continue;
+        r->p_category_names[r->n_p_categories] = category_names[i];
+        r->p_categories[r->n_p_categories++] = i == NONE            ? job->p[0]
+                                               : i == job->category ? 0.9 * hit
+                                                                    : 0.1 * hit / 8;
+    }
+    if (r->severity != QG_SAFE && job->category != NONE)
+        r->categories[r->n_categories++] = category_names[job->category];
+    r->refusal = reply ? 0 : -1;
+    r->p_refusal = reply ? 0.125 : -1;
+    r->well_formed = !(job->garbled && job->generate);
+}
+
+static void set_logprobs(result_box *box, const qg_job *job)
+{
+    for (size_t i = 0; i < box->pub.n_ids; i++)
+        for (int k = 0; k <= job->n_top; k++)
+            box->logprobs[i * (size_t)(1 + job->n_top) + (size_t)k] =
+                (qg_logprob){box->ids[i] + (k ? k - 1 : 0), -0.25F - (float)(k ? k - 1 : 0)};
+    box->pub.logprobs = box->logprobs;
 }
 
 static qg_result *make_result(const qg_job *job)
@@ -89,7 +156,7 @@ static qg_result *make_result(const qg_job *job)
     for (size_t i = 0; i < n; i++)
         box->ids[i] = (unsigned char)box->text[i];
     if (!job->unfinished)
-        box->ids[n] = 256;
+        box->ids[n] = job->stop_id ? job->stop_id : 256;
     *r = (qg_result){.role = box->role,
                      .well_formed = true,
                      .text = box->text,
@@ -97,9 +164,10 @@ static qg_result *make_result(const qg_job *job)
                      .ids = box->ids,
                      .n_ids = job->unfinished ? n : n + 1,
                      .finished = !job->unfinished,
-                     .n_prompt_tokens = job->n_prompt,
-                     .refusal = -1,
-                     .p_refusal = -1};
+                     .n_prompt_tokens = job->n_prompt};
+    set_verdict(r, job);
+    if (job->n_top >= 0)
+        set_logprobs(box, job);
     return r;
 }
 
@@ -186,6 +254,8 @@ qg_status qg_engine_open(qg_engine **out, const qg_options *opt, qg_err *err)
         qg_mfree(e);
         return qg_fail(err, QG_ERR_IO, "%s: no such model", opt->model);
     }
+    for (int i = 0; i < 256; i++)
+        e->bytes[i] = (char)i;
     e->max_jobs = opt->max_jobs;
     e->max_len = opt->max_model_len;
     e->progress_us = qg_now_us();
@@ -246,22 +316,79 @@ static qg_status refusal(const qg_engine *e, const char *text, qg_err *err)
     return QG_OK;
 }
 
-static void write_text(qg_job *job, const char *text)
+static void decide(qg_job *job, const char *text)
+{
+    static const double safe[] = {0.96875, 0.02, 0.01125}, maybe[] = {0.25, 0.625, 0.125},
+                        unsafe[] = {0.03125, 0.09375, 0.875};
+    const char *bad = word(text, "unsafe="), *odd = word(text, "maybe="), *p = word(text, "prob=");
+    memcpy(job->p, bad || word(text, "bomb") ? unsafe : odd ? maybe : safe, sizeof job->p);
+    job->category = bad ? *bad - '0' : odd ? *odd - '0' : 0;
+    for (int i = 0; p && i < 3; i++) {
+        char *end;
+        job->p[i] = strtod(p, &end);
+        p = *end == ',' ? end + 1 : end;
+    }
+}
+
+static void write_text(qg_job *job, const char *text, const qg_sampling *how)
 {
     const char *echo = word(text, "echo=");
-    if (echo)
+    int severity = severity_of(job);
+    if (job->garbled && job->generate)
+        snprintf(job->text, sizeof job->text, "Well, hm.");
+    else if (how && how->temperature >= 1e-5)
+        snprintf(job->text, sizeof job->text, "sampled %llu", (unsigned long long)how->seed);
+    else if (echo)
         snprintf(job->text, sizeof job->text, "echo: %.*s", (int)strcspn(echo, " "), echo);
     else
-        snprintf(job->text, sizeof job->text, "Safety: %s%s",
-                 word(text, "bomb") ? "Unsafe\nCategories: Violent" : "Safe\nCategories: None",
+        snprintf(job->text, sizeof job->text, "Safety: %s\nCategories: %s%s",
+                 severity_names[severity], category_names[severity ? job->category : NONE],
                  strcmp(job->role, "user") ? "\nRefusal: No" : "");
+}
+
+/* As the engine: ends behind the token that completes a stop string, or at a stop token. */
+static void cut_text(qg_job *job, const qg_request *req)
+{
+    const qg_sampling *how = req->sampling;
+    size_t n = strlen(job->text);
+    for (size_t at = 1; how && at <= n; at++) {
+        for (size_t i = 0; i < how->n_stop_ids; i++)
+            if ((unsigned char)job->text[at - 1] == how->stop_ids[i]) {
+                job->text[at - 1] = 0;
+                job->stop_id = how->stop_ids[i];
+                return;
+            }
+        for (size_t i = 0; i < how->n_stops; i++)
+            if (at >= how->stops[i].n &&
+                !memcmp(job->text + at - how->stops[i].n, how->stops[i].p, how->stops[i].n)) {
+                job->text[at] = 0;
+                job->unfinished = true;
+                return;
+            }
+    }
+    if (req->max_tokens && (size_t)req->max_tokens <= n) {
+        job->text[req->max_tokens] = 0;
+        job->unfinished = true;
+    }
+}
+
+/* The text that decides: the last message's, or the prompt's ids as bytes. */
+static char *text_of(const qg_request *req)
+{
+    if (!req->ids) {
+        const qg_text *last = &req->messages[req->n_messages - 1].content;
+        return qg_memdup0(last->p, last->n);
+    }
+    char *text = qg_calloc(req->n_ids + 1, 1);
+    for (size_t i = 0; i < req->n_ids; i++)
+        text[i] = (char)req->ids[i];
+    return text;
 }
 
 qg_status qg_submit(qg_engine *e, const qg_request *req, qg_done_fn *done, void *ud, qg_job **out,
                     qg_err *err)
 {
-    const qg_message *last = &req->messages[req->n_messages - 1];
-    char *text = qg_memdup0(last->content.p, last->content.n);
+    char *text = text_of(req);
     qg_job *job = qg_calloc(1, sizeof *job);
     const char *pause = word(text, "submit=");
     if (pause)
@@ -279,10 +406,18 @@ qg_status qg_submit(qg_engine *e, const qg_request *req, qg_done_fn *done, void 
         job->hang = word(text, "hang");
         job->nan = word(text, "nan");
         job->unfinished = word(text, "unfinished");
-        for (size_t i = 0; i < req->n_messages; i++)
+        job->garbled = word(text, "garbled");
+        job->generate = req->decode == QG_DECODE_GENERATE;
+        job->n_top = req->sampling ? req->sampling->top_logprobs : -1;
+        job->n_prompt = (int)req->n_ids;
+        for (size_t i = 0; !req->ids && i < req->n_messages; i++)
             job->n_prompt += (int)req->messages[i].content.n;
-        snprintf(job->role, sizeof job->role, "%s", last->role);
-        write_text(job, text);
+        snprintf(job->role, sizeof job->role, "%s",
+                 req->ids ? "user" : req->messages[req->n_messages - 1].role);
+        decide(job, text);
+        write_text(job, text, req->sampling);
+        if (job->generate)
+            cut_text(job, req);
         job->next = e->jobs;
         e->jobs = job;
         e->n_jobs++;
@@ -327,4 +462,54 @@ qg_status qg_detokenize(const qg_engine *engine, const int32_t *ids, size_t n_id
             (*text)[(*n_bytes)++] = (char)ids[i];
     (*text)[*n_bytes] = 0;
     return QG_OK;
+}
+
+const char *qg_token_bytes(const qg_engine *engine, int32_t id, size_t *n)
+{
+    *n = id >= 0 && id < 256;
+    return *n ? &engine->bytes[id] : "";
+}
+
+const char *qg_severity_name(qg_severity severity)
+{
+    return (unsigned)severity < 3 ? severity_names[severity] : "Unknown";
+}
+
+qg_status qg_tokenize(const qg_engine *engine, qg_text text, qg_special special, int32_t **ids,
+                      size_t *n_ids, qg_err *err)
+{
+    (void)engine;
+    (void)special;
+    (void)err;
+    *ids = qg_calloc(text.n + 1, sizeof **ids);
+    *n_ids = text.n;
+    for (size_t i = 0; i < text.n; i++)
+        (*ids)[i] = (unsigned char)text.p[i];
+    return QG_OK;
+}
+
+/* The variables themselves, so that a test can see what was asked. */
+qg_status qg_render(const qg_engine *engine, qg_text vars_json, char **text, size_t *n_bytes,
+                    int32_t **ids, size_t *n_ids, qg_err *err)
+{
+    if (memmem(vars_json.p, vars_json.n, "template", 8)) {
+        *text = NULL;
+        return qg_fail(err, QG_ERR_TEMPLATE, "the template raised: no");
+    }
+    *text = qg_memdup0(vars_json.p, vars_json.n);
+    *n_bytes = vars_json.n;
+    return ids ? qg_tokenize(engine, vars_json, QG_SPECIAL_TEXT, ids, n_ids, err) : QG_OK;
+}
+
+char *qg_result_json(const qg_engine *engine, const qg_result *r)
+{
+    char text[512];
+    (void)engine;
+    int n = snprintf(text, sizeof text, "{\"role\":\"%s\",\"severity\":\"%s\",\"categories\":[",
+                     r->role, qg_severity_name(r->severity));
+    for (size_t i = 0; i < r->n_categories; i++)
+        n += snprintf(text + n, sizeof text - (size_t)n, "\"%s\"", r->categories[i]);
+    n += snprintf(text + n, sizeof text - (size_t)n, "],\"refusal\":%s,\"tokens\":{\"input\":%d}}",
+                  r->refusal < 0 ? "null" : "\"No\"", r->n_prompt_tokens);
+    return qg_memdup0(text, (size_t)n);
 }

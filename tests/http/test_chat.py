@@ -136,8 +136,15 @@ def test_bad_bodies(server, body, param, words):
     ({"stream": False, "stream_options": {}}, "stream_options"),
     ({"stream": True, "stream_options": 1}, "body.stream_options"),
     ({"stream": True, "stream_options": {"include_usage": 1}}, "body.stream_options.include_usage"),
-    ({"logprobs": True}, "logprobs"), ({"logprobs": True, "top_logprobs": 3}, "logprobs"),
-    ({"logprobs": 1}, "body.logprobs"), ({"top_logprobs": 3}, "top_logprobs")])
+    ({"logprobs": True, "top_logprobs": 21}, "body.top_logprobs"),
+    ({"logprobs": True, "top_logprobs": -1}, "body.top_logprobs"),
+    ({"logprobs": 1}, "body.logprobs"), ({"top_logprobs": 3}, "top_logprobs"),
+    ({"temperature": -1}, "body.temperature"), ({"temperature": "1"}, "body.temperature"),
+    ({"top_p": 1.5}, "body.top_p"), ({"top_k": -2}, "body.top_k"), ({"seed": 1.5}, "body.seed"),
+    ({"presence_penalty": 3}, "body.presence_penalty"), ({"logit_bias": [1]}, "body.logit_bias"),
+    ({"logit_bias": {"x": 1}}, "body.logit_bias"), ({"logit_bias": {"1": "x"}}, "body.logit_bias"),
+    ({"logit_bias": {"-1": 1}}, "body.logit_bias"), ({"stop_token_ids": 5}, "body.stop_token_ids"),
+    ({"stop_token_ids": [1, -1]}, "body.stop_token_ids.1"), ({"stop": "x" * 1025}, "body.stop")])
 def test_bad_options(server, more, param):
     answer = server.chat("hi", **more)
     assert answer.status == 400 and answer.error["param"] == param
@@ -202,6 +209,62 @@ def test_n_copies(server):
     assert len({c["message"]["content"] for c in got["choices"]}) == 1
     assert got["usage"]["completion_tokens"] == 3 * 35
     assert len(frames(server.chat("bomb", n=2, stream=True))) == 6
+
+
+def test_logprobs(server):
+    got = server.chat("bomb", logprobs=True, top_logprobs=2).json()
+    choice = got["choices"][0]
+    content = choice["logprobs"]["content"]
+    assert len(content) == got["usage"]["completion_tokens"] == 35  # the end token too
+    assert "".join(e["token"] for e in content) == choice["message"]["content"]
+    assert content[0] == {"token": "S", "logprob": -0.25, "bytes": [83], "top_logprobs": [
+        {"token": "S", "logprob": -0.25, "bytes": [83]},
+        {"token": "T", "logprob": -1.25, "bytes": [84]}]}
+    for e in content:
+        assert isinstance(e["logprob"], float) and len(e["top_logprobs"]) == 2
+    got = server.chat("bomb", logprobs=True, max_tokens=3).json()["choices"][0]
+    assert [e["token"] for e in got["logprobs"]["content"]] == ["S", "a", "f"]
+    assert all(e["top_logprobs"] == [] for e in got["logprobs"]["content"])
+    assert got["finish_reason"] == "length"
+
+
+def test_logprobs_in_a_stream(server):
+    got = frames(server.chat("bomb", logprobs=True, top_logprobs=1, stream=True))
+    told = [f["choices"][0]["logprobs"] for f in got]
+    assert told[0] is None and told[2] is None
+    assert [e["token"] for e in told[1]["content"]][:3] == ["S", "a", "f"]
+
+
+@pytest.mark.parametrize("stop, text, tokens", [("\n", "Safety: Safe", 13), (["zzz", "ty"], "Safe", 6)])
+def test_stop_while_decoding(server, stop, text, tokens):
+    got = server.chat("hi", stop=stop, logprobs=True).json()
+    choice = got["choices"][0]
+    assert choice["message"]["content"] == text and choice["finish_reason"] == "stop"
+    assert choice["stop_reason"] == (stop if isinstance(stop, str) else "ty")
+    assert got["usage"]["completion_tokens"] == tokens == len(choice["logprobs"]["content"])
+
+
+def test_stop_tokens(server):
+    got = server.chat("hi", stop_token_ids=[58, 999]).json()  # 58 is ':'
+    choice = got["choices"][0]
+    assert choice["message"]["content"] == "Safety" and choice["stop_reason"] == 58
+    assert choice["finish_reason"] == "stop" and got["usage"]["completion_tokens"] == 7
+
+
+def test_sampling(server):
+    one = server.chat("hi", temperature=0.7, seed=12, n=3).json()
+    texts = [c["message"]["content"] for c in one["choices"]]
+    assert texts[0] == "sampled 12" and len(set(texts)) == 3
+    assert server.chat("hi", temperature=0.7, seed=12, n=3).json()["choices"] == one["choices"]
+    assert one["usage"]["prompt_tokens"] == 2
+    free = {server.chat("hi", temperature=1).text for _ in range(5)}
+    assert len(free) == 5
+    for zero in ({"temperature": 0}, {"temperature": 1e-20}, {"temperature": 1, "top_p": 0}, {"top_p": 0.5}):
+        assert server.chat("hi", **zero).text == "Safety: Safe\nCategories: None"
+
+
+def test_generated_text_that_is_no_verdict(server):
+    assert server.chat("garbled", logprobs=True).text == "Well, hm."
 
 
 def test_stream(server):
