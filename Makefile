@@ -18,7 +18,7 @@ SANITIZED = -Dbuildtype=debugoptimized -Db_lundef=false -Dfaults=true
 
 comma := ,
 
-.PHONY: all setup-check build-asan demo check check-clients bench asan tsan fuzz lint install clean help
+.PHONY: all setup-check build-asan demo check check-clients bench asan tsan fuzz lint deb install clean help
 
 all: ## build build/qguard (sets up first: installs Debian packages that are missing)
 	@tools/setup build
@@ -64,6 +64,9 @@ fuzz: ## fuzz one door: make fuzz T=safetensors SEC=60
 lint: all ## the rules of the house (tools/lint)
 	@tools/setup lint
 	@python3 tools/lint --build $(B)
+
+deb: all ## build/qguard_VERSION_ARCH.deb
+	@packaging/deb/build $(B)
 
 install: all ## install command, library and header: make install PREFIX=/usr/local
 	@meson configure $(B) -Dprefix=$(abspath $(PREFIX))
