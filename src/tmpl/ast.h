@@ -75,7 +75,7 @@ typedef struct qg_parser {
     qg_tmpl *tmpl;
     qg_arena *arena; /* of tmpl */
     qg_err *err;
-    const qg_token *tok; /* the one at hand; ends with QG_T_END */
+    const qg_lexeme *tok; /* the one at hand; ends with QG_T_END */
     uint32_t depth;
     uint32_t loops; /* for statements around, inside the innermost macro */
     qg_slice *names;

@@ -11,7 +11,7 @@ typedef struct lexer {
     const char *p, *end;
     uint32_t line;
     bool line_start; /* what was read last ended a line (or nothing was read yet) */
-    qg_token *tok;
+    qg_lexeme *tok;
     size_t n, cap;
     char open[128]; /* brackets not yet closed; a tag cannot end inside */
     size_t n_open;
@@ -49,7 +49,7 @@ static qg_status add(lexer *x, qg_tok type, qg_slice text)
 {
     if (x->n == x->cap) {
         size_t cap = x->cap ? x->cap * 2 : 256;
-        qg_token *tok = qg_arena_calloc(x->arena, cap, sizeof *tok);
+        qg_lexeme *tok = qg_arena_calloc(x->arena, cap, sizeof *tok);
         if (!tok)
             return qg_fail(x->err, x->arena->why, "template line %u: out of memory", x->line);
         if (x->n)
@@ -57,7 +57,7 @@ static qg_status add(lexer *x, qg_tok type, qg_slice text)
         x->tok = tok;
         x->cap = cap;
     }
-    x->tok[x->n++] = (qg_token){.type = type, .line = x->line, .text = text};
+    x->tok[x->n++] = (qg_lexeme){.type = type, .line = x->line, .text = text};
     return QG_OK;
 }
 
@@ -229,7 +229,7 @@ static qg_status lex_number(lexer *x)
     if (!real && *from == '0' && p < x->end && (*p == 'x' || *p == 'o' || *p == 'b'))
         return bad(x, "numbers are decimal here");
     QG_TRY(add(x, real ? QG_T_FLOAT : QG_T_INT, text));
-    qg_token *t = &x->tok[x->n - 1];
+    qg_lexeme *t = &x->tok[x->n - 1];
     if (real ? !qg_float_parse(text, &t->f) : qg_int_parse(text, &t->i) != 1)
         return bad(x, "a number that is too large");
     x->p = p;
@@ -445,7 +445,7 @@ static qg_status normalise(qg_arena *arena, qg_slice *source)
     return QG_OK;
 }
 
-qg_status qg_lex(qg_arena *arena, qg_slice source, qg_token **out, qg_err *err)
+qg_status qg_lex(qg_arena *arena, qg_slice source, qg_lexeme **out, qg_err *err)
 {
     if (normalise(arena, &source) != QG_OK)
         return qg_fail(err, arena->why, "template: out of memory");

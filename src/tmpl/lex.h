@@ -48,7 +48,7 @@ typedef enum qg_tok {
     QG_T_RBRACE,
 } qg_tok;
 
-typedef struct qg_token {
+typedef struct qg_lexeme {
     uint8_t type; /* qg_tok */
     uint32_t line;
     qg_slice text;
@@ -56,11 +56,11 @@ typedef struct qg_token {
         int64_t i;
         double f;
     };
-} qg_token;
+} qg_lexeme;
 
 /* Splits source, whose text must outlive the tokens, into *out, which ends with QG_T_END.  Memory
  * comes from arena.  QG_ERR_FORMAT with the line for what is no token. */
-qg_status qg_lex(qg_arena *arena, qg_slice source, qg_token **out, qg_err *err);
+qg_status qg_lex(qg_arena *arena, qg_slice source, qg_lexeme **out, qg_err *err);
 /* What to call a token in a sentence. */
 const char *qg_tok_name(qg_tok type);
 

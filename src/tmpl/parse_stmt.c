@@ -224,7 +224,7 @@ static qg_status parse_generation(qg_parser *p, qg_node *n)
 
 static qg_status parse_name_here(qg_parser *p, uint32_t *name)
 {
-    qg_token t = *p->tok;
+    qg_lexeme t = *p->tok;
     QG_TRY(qg_parse_expect(p, QG_T_NAME));
     QG_TRY(qg_parse_name_id(p, t.text, name));
     p->assigned[*name] = true;

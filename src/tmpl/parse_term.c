@@ -349,7 +349,7 @@ static qg_status parse_brackets(qg_parser *p, const qg_node **out)
 
 static qg_status parse_primary(qg_parser *p, const qg_node **out)
 {
-    const qg_token *t = p->tok;
+    const qg_lexeme *t = p->tok;
     switch (type(p)) {
     case QG_T_NAME:
         return parse_name(p, out);

@@ -10,7 +10,7 @@
 
 static qg_status parse(qg_tmpl *t, qg_slice source, qg_arena *scratch, qg_err *err)
 {
-    qg_token *tokens;
+    qg_lexeme *tokens;
     QG_TRY(qg_lex(&t->arena, source, &tokens, err));
     qg_parser p = {.tmpl = t, .arena = &t->arena, .err = err, .tok = tokens};
     p.names = qg_arena_calloc(&t->arena, QG_MAX_TMPL_NAMES, sizeof *p.names);
