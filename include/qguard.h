@@ -18,8 +18,9 @@
  *     qg_result_free(result);
  *     qg_engine_close(engine);
  *
- * Two opaque things: an engine (weights, tokenizer, template; never changes once open, shared by
- * any number of threads) and a job (one judgement on its way).  qg_submit is the primitive,
+ * Three opaque things: an engine (weights, tokenizer, template; never changes once open, shared by
+ * any number of threads), a job (one judgement on its way) and a session (one conversation that
+ * grows, for Stream models).  qg_submit is the primitive,
  * qg_judge waits for it.  All text is UTF-8.  Nothing here prints or exits.
  *
  * Errors: every call that can fail returns a qg_status and, when err is not NULL, a sentence.
@@ -58,6 +59,8 @@ typedef enum qg_status {
     QG_ERR_CANCELLED = 10,  /* cancelled by the caller */
     QG_ERR_CLOSED = 11,     /* the engine is closing */
     QG_ERR_INTERNAL = 12,   /* a bug or a numeric failure (NaN); never a verdict */
+    QG_ERR_GONE = 13,       /* the session's memory was given to others (idle for too long, or
+                               evicted): send its text again in a new session */
 } qg_status;
 
 /* Short fixed name of a status, e.g. "too_long"; "unknown" for other numbers. */
@@ -121,6 +124,7 @@ typedef struct qg_options {
     int32_t step_rows;     /* most token rows in one pass; default 256, range 1..4096 */
     int32_t max_jobs;      /* jobs waiting or running; more give QG_ERR_BUSY; default 1024 */
     int64_t max_queued_tokens; /* prompt tokens waiting or running; default 524,288 */
+    int32_t max_sessions;      /* open at a time; default 4096, range 1..65,536 */
 } qg_options;
 
 /* Fills in the defaults. */
@@ -131,7 +135,8 @@ QG_API void qg_options_init(qg_options *opt);
 QG_API qg_status qg_engine_open(qg_engine **out, const qg_options *opt, qg_err *err);
 
 /* Ends running jobs with QG_ERR_CLOSED (their callbacks run before this returns) and frees
- * everything.  NULL is fine.  No other call on this engine may run or follow. */
+ * everything.  NULL is fine.  No other call on this engine may run or follow, but
+ * qg_session_close. */
 QG_API void qg_engine_close(qg_engine *engine);
 
 typedef struct qg_model_info {
@@ -163,6 +168,9 @@ typedef struct qg_stats {
     int64_t last_progress_us; /* qg_now_us() when a pass last ended or the engine was last idle: an
                                  old value with running jobs means that the engine is stuck */
     int64_t kv_blocks, kv_blocks_free;
+    int32_t sessions;         /* open */
+    int64_t sessions_evicted; /* gone because others needed the memory */
+    int64_t sessions_expired; /* gone because they were idle for too long */
 } qg_stats;
 
 /* Counters; cheap, for health checks and metrics. */
@@ -292,6 +300,153 @@ QG_API void qg_free(void *p);
 
 /* "Safe", "Controversial", "Unsafe", "Unknown". */
 QG_API const char *qg_severity_name(qg_severity severity);
+
+/* ---- sessions: one conversation, judged token by token (Stream models) ------------------------
+ *
+ * A session keeps the conversation's tokens and their KV, so an append costs its own tokens only.
+ *
+ *     qg_append a;
+ *     qg_append_init(&a);
+ *     a.role = "user";
+ *     a.content = (qg_text){"How can I make a bomb?", 22};
+ *     a.end = true;
+ *     qg_session_judge(session, &a, &result, &err);   // one token: the turn's end, with its
+ * verdict a.role = "assistant"; a.end = false; for (each piece that the other model writes) {
+ *         a.content = piece;                          // cut anywhere, also inside a character
+ *         qg_session_judge(session, &a, &result, &err);
+ *         if (result->flagged) stop();
+ *         qg_stream_result_free(result);
+ *     }
+ *
+ * What is judged: of an assistant's turn every token of its text; of a user's turn its end token
+ * alone (the heads for prompts mean something only there); of a system turn nothing.  Control-token
+ * spellings inside content stay text, whatever qg_options.special says. */
+
+/* What counts as a hit. */
+typedef struct qg_thresholds {
+    size_t size;   /* set by qg_thresholds_init */
+    bool loose;    /* false, strict: Controversial is a hit, too; true: only Unsafe is */
+    double unsafe; /* (0,1]: a hit when the hit labels' probabilities together reach this; 0: when
+                      the most probable label is one of them */
+    double category[QG_MAX_CATEGORIES]; /* (0,1], by index of qg_category_name: that category is
+                      decided by its own threshold alone: a hit when p(hit labels) times p(category)
+                      reaches it; 0: by the rule above */
+} qg_thresholds;
+
+/* Strict, no thresholds. */
+QG_API void qg_thresholds_init(qg_thresholds *t);
+/* Canonical name of category i in 0..8, in the order of the Gen policy; NULL past the last. */
+QG_API const char *qg_category_name(size_t i);
+
+typedef struct qg_session qg_session;
+
+typedef struct qg_session_options {
+    size_t size;                     /* set by qg_session_options_init */
+    const qg_thresholds *thresholds; /* copied; NULL = strict, no thresholds */
+    int32_t max_tokens;              /* of the conversation; 0 = max_model_len */
+    int32_t priority;                /* as in qg_request */
+    int32_t idle_ms; /* KV is given back after so long without an append; 0 = default (300,000) */
+} qg_session_options;
+
+/* Fills in the defaults. */
+QG_API void qg_session_options_init(qg_session_options *opt);
+
+/* Opens an empty conversation; takes no KV memory yet.  opt NULL = defaults.  QG_ERR_UNSUPPORTED: a
+ * Gen model, or a Stream model whose labels are not understood; QG_ERR_BUSY: max_sessions are open;
+ * QG_ERR_ARG, QG_ERR_NOMEM. */
+QG_API qg_status qg_session_open(qg_session **out, qg_engine *engine, const qg_session_options *opt,
+                                 qg_err *err);
+/* Any thread, at any moment, also while or after the engine closes; NULL is fine.  A running append
+ * ends with QG_ERR_CANCELLED; its callback still runs, maybe after this returns.  No other call on
+ * the session may follow. */
+QG_API void qg_session_close(qg_session *session);
+
+typedef struct qg_append {
+    size_t size;        /* set by qg_append_init */
+    const char *role;   /* "user", "assistant", "system".  Another role than the open turn's ends
+                           that turn first; NULL = the open turn's */
+    qg_text content;    /* next bytes of the turn, cut anywhere; the turn's frame is the model's own
+                           template's */
+    const int32_t *ids; /* [n_ids] instead of content, appended as they are, without frame: the
+                           caller rendered.  A turn is text or ids, not both */
+    size_t n_ids;
+    bool end;            /* the turn ends behind this */
+    int64_t deadline_us; /* absolute, on the qg_now_us() clock; 0 = none */
+} qg_append;
+
+/* No role, nothing to append. */
+QG_API void qg_append_init(qg_append *a);
+
+/* Strings of labels and categories live as long as the engine, text as long as the result. */
+typedef struct qg_token {
+    const char *role;
+    int32_t index; /* position in the conversation's tokens */
+    int32_t id;
+    const char *text; /* of this token alone, 0-terminated; lossy when it holds half a character */
+    size_t text_bytes;
+    uint64_t begin, end; /* code points [begin, end) of the turn's content that it covers, wholly or
+                            in part; 0, 0 for an end token and where ids were appended */
+    qg_severity severity; /* the most probable; when thresholds make a hit of a token whose most
+                             probable label is none, the likelier of the hit labels */
+    const char *category; /* canonical name (the file's own where it is unknown); NULL while Safe */
+    double p_severity[3]; /* indexed by qg_severity; sums to 1 */
+    size_t n_p_categories;
+    const char *p_category_names[QG_MAX_CATEGORIES];
+    double p_categories[QG_MAX_CATEGORIES]; /* given that it is not Safe; sums to 1 */
+    bool hit;                               /* by the thresholds */
+    bool flagged; /* this token and the one before it in its turn are hits; user: a hit */
+    bool final;   /* false: more text may change this token; then it is judged again */
+    /* The official call's view: labels as config.json spells them, the largest softmax rounded to
+       two decimals; a category also while Safe. */
+    const char *risk_level, *official_category;
+    double risk_prob, category_prob;
+} qg_token;
+
+typedef struct qg_stream_result {
+    size_t n_tokens;
+    const qg_token *tokens; /* [n_tokens] in order: those that became final with this append, then
+                               all that are provisional now */
+    int32_t n_ids,
+        n_provisional; /* tokens of the conversation now; those of them that may change */
+    /* The first flagged token of the last turn touched, final or provisional. */
+    bool flagged;
+    int32_t first_flagged_index;         /* -1 */
+    uint64_t flagged_begin, flagged_end; /* its code points, as begin and end above */
+    qg_severity severity;
+    const char *category; /* of the first flagged token; Safe, NULL when there is none */
+    int64_t queued_us, compute_us;
+} qg_stream_result;
+
+QG_API void qg_stream_result_free(qg_stream_result *r);
+/* One token as a line of `qguard stream` (compact JSON, no newline); free with qg_free; NULL when
+ * out of memory. */
+QG_API char *qg_token_json(const qg_engine *engine, const qg_token *token);
+
+/* Called exactly once per accepted append, on the scheduler thread: be short, do not block, do not
+ * call qg_session_judge or qg_engine_close.  The next append may be submitted, and the session
+ * closed, from inside.  On QG_OK result belongs to the callee (qg_stream_result_free, any thread);
+ * otherwise it is NULL, err holds the sentence, and the conversation is as before the append. */
+typedef void qg_stream_done_fn(void *ud, qg_status status, qg_stream_result *result,
+                               const qg_err *err);
+
+/* Encodes on the calling thread, then queues.  On QG_OK done will be called (maybe before this
+ * returns); on failure it never is, and nothing was taken:
+ *   QG_ERR_ARG       unknown role, no open turn, bytes that cannot be UTF-8, an id out of range,
+ * ids and text in one turn QG_ERR_TOO_LONG  more than max_tokens QG_ERR_UNSUPPORTED  text, but the
+ * model has no tokenizer, or its template no turns QG_ERR_BUSY      an append of this session is on
+ * its way, or the queue is full QG_ERR_GONE, QG_ERR_CLOSED, QG_ERR_NOMEM done may also get
+ * QG_ERR_BUSY (all KV memory is in use by appends on their way; try again), QG_ERR_DEADLINE,
+ * QG_ERR_CANCELLED, QG_ERR_INTERNAL. */
+QG_API qg_status qg_session_submit(qg_session *session, const qg_append *a, qg_stream_done_fn *done,
+                                   void *ud, qg_err *err);
+/* Appends and waits; must not be called from a callback. */
+QG_API qg_status qg_session_judge(qg_session *session, const qg_append *a, qg_stream_result **out,
+                                  qg_err *err);
+/* Forgets everything from this token position on: a turn's first token, or a token of its text or
+ * of its ids.  The text before it stays and can be continued (its last tokens may be judged again,
+ * as they would without what was forgotten).  QG_ERR_ARG: a position that is not final, or inside a
+ * frame; QG_ERR_BUSY: an append is on its way; QG_ERR_GONE, QG_ERR_CLOSED, QG_ERR_NOMEM. */
+QG_API qg_status qg_session_rollback(qg_session *session, int32_t position, qg_err *err);
 
 /* ---- text and tokens (tokenizer, template) ----------------------------------------------------
  */

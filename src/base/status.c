@@ -74,6 +74,7 @@ const char *qg_status_name(qg_status status)
         [QG_ERR_CANCELLED] = "cancelled",
         [QG_ERR_CLOSED] = "closed",
         [QG_ERR_INTERNAL] = "internal_error",
+        [QG_ERR_GONE] = "gone",
     };
     if ((unsigned)status >= QG_COUNT(names) || !names[status])
         return "unknown";

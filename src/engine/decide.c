@@ -67,7 +67,8 @@ static qg_next decide_generate(qg_engine *engine, qg_job *job, qg_result **resul
 /* Only the linear part is remembered: tree slots behind it belong to this verdict alone. */
 static void remember(qg_engine *engine, qg_job *job)
 {
-    if (!engine->prefix || job->inserted || job->kind == QG_JOB_LOGITS)
+    if (!engine->prefix || job->inserted || job->kind == QG_JOB_LOGITS ||
+        job->kind == QG_JOB_SESSION)
         return;
     const qg_ids *common = qg_guard_prefix(engine->guard, job->judged);
     size_t pinned = 0;
@@ -89,6 +90,9 @@ qg_next qg_job_decide(qg_engine *engine, qg_job *job, qg_result **result, qg_sta
         return decide_verdict(engine, job, result, rc, err);
     case QG_JOB_GENERATE:
         return decide_generate(engine, job, result, rc, err);
+    case QG_JOB_SESSION:
+        *rc = qg_session_commit(engine, job, err);
+        return *rc == QG_OK ? QG_NEXT_DONE : QG_NEXT_FAILED;
     case QG_JOB_LOGITS:
         break;
     }

@@ -45,6 +45,12 @@ struct qg_engine {
     qg_pool *pool;
     qg_scratch *scratch;
     qg_head *head; /* columns of the answers; NULL when verdicts cannot be forced */
+    qg_hub *hub;   /* Stream models only, and so the next four */
+    qg_frames frames;
+    bool has_frames;
+    qg_stream_labels labels;
+    qg_status labels_rc; /* QG_OK, or why tokens cannot be judged */
+    qg_err labels_err;
 
     /* scheduler thread only */
     qg_kv *kv;
@@ -52,6 +58,9 @@ struct qg_engine {
     qg_step step;
     float *vocab_logits; /* [vocab_size] for generated tokens */
     qg_sample_room sample_room;
+    float *heads;                /* [step.cap][labels.width], Stream models only */
+    qg_session *oldest, *newest; /* sessions that hold KV, by last use */
+    int64_t next_expiry_us;      /* look at them then; 0 = none */
     qg_job *waiting, *running;
     int32_t n_running;
     bool kv_full; /* the first waiting job did not fit and no job has ended since */
@@ -61,8 +70,9 @@ struct qg_engine {
     pthread_cond_t wake;
     bool lock_ready, thread_ready;
     qg_job *mailbox, **mailbox_end;
-    int32_t n_jobs;   /* accepted and not ended */
-    int64_t n_tokens; /* their prompt tokens */
+    int32_t n_jobs;     /* accepted and not ended */
+    int64_t n_tokens;   /* their prompt tokens */
+    qg_session *closed; /* sessions to take leave of */
     bool closing;
     qg_stats stats;
 

@@ -22,12 +22,15 @@ void qg_job_unref(qg_job *job)
     qg_mfree(job->tree);
     qg_mfree(job->logits);
     qg_sampler_free(job->sampler);
+    qg_mfree(job->kept);
+    qg_change_free(&job->change);
+    qg_session_unref(job->session);
     qg_mfree(job);
 }
 
 int32_t qg_job_pending(const qg_job *job)
 {
-    int32_t linear = (int32_t)job->ids.n - job->linear_done;
+    int32_t linear = (int32_t)qg_job_ids(job)->n - job->linear_done;
     return linear + (job->tree ? job->tree->n_nodes - job->tree_done : 0);
 }
 

@@ -3,12 +3,18 @@
 #define QG_ENGINE_JOB_H
 
 #include "engine/sample.h"
+#include "engine/session.h"
 #include "guard/guard.h"
 #include "model/model.h"
 
 #include <stdatomic.h>
 
-typedef enum qg_job_kind { QG_JOB_VERDICT, QG_JOB_GENERATE, QG_JOB_LOGITS } qg_job_kind;
+typedef enum qg_job_kind {
+    QG_JOB_VERDICT,
+    QG_JOB_GENERATE,
+    QG_JOB_LOGITS,
+    QG_JOB_SESSION, /* an append: ids and KV are the session's */
+} qg_job_kind;
 
 struct qg_job {
     struct qg_job *next;   /* in exactly one list: mailbox, waiting or running */
@@ -31,6 +37,9 @@ struct qg_job {
     qg_sampler *sampler;              /* generate: NULL = greedy, no log probabilities */
     const qg_logits_request *request; /* logits: borrowed, the caller waits */
     float *logits_out;
+    qg_session *session; /* session: holds a reference */
+    qg_stream_done_fn *stream_done;
+    int32_t first_row; /* session: position of the first token to run */
 
     /* scheduler thread only, once posted */
     qg_ids ids;    /* the linear part: prompt, "Safety:" (verdict), generated tokens */
@@ -46,14 +55,28 @@ struct qg_job {
     bool finished;       /* generate: the end token came */
     int32_t picked;      /* generate: the token chosen by the last pass, or as qg_sample_pick */
     int32_t step_rows;   /* rows of this job in the pass being run; 0 = none */
-    float *logits;       /* verdict: [tree->n_reads][answers], grows with the tree */
-    int64_t started_us;  /* first pass */
+    float *logits;       /* verdict: [tree->n_reads][answers], grows with the tree;
+                            session: [change.n_items][heads] */
+    float *kept;         /* session: room for the heads that the next append may need */
+    qg_change change;    /* session: what is new in the conversation */
+    qg_stream_result *stream_result;
+    int64_t started_us; /* first pass */
 };
 
 /* Zeroed, with one reference (the caller's handle); NULL when out of memory. */
 qg_job *qg_job_new(qg_engine *engine, qg_job_kind kind);
 /* Drops one reference; frees at the last. KV must have been given back before. */
 void qg_job_unref(qg_job *job);
+
+/* The linear ids and the KV they go into: the job's own, or its session's. */
+static inline const qg_ids *qg_job_ids(const qg_job *job)
+{
+    return job->session ? &job->session->convo.ids : &job->ids;
+}
+static inline qg_kv_seq *qg_job_seq(qg_job *job)
+{
+    return job->session ? &job->session->seq : &job->seq;
+}
 
 /* Rows the job still has to run before its next decision. */
 int32_t qg_job_pending(const qg_job *job);

@@ -1,4 +1,5 @@
 /* Opening and closing: what is read, in which order, and what is given back. */
+#define _POSIX_C_SOURCE 200809L /* a condition on the monotonic clock */
 #include "engine/engine_int.h"
 
 #include "base/clock.h"
@@ -8,6 +9,7 @@
 #include "text/utf8.h"
 
 #include <stdio.h>
+#include <time.h>
 
 void qg_options_init(qg_options *opt)
 {
@@ -18,6 +20,7 @@ void qg_options_init(qg_options *opt)
         .step_rows = 256,
         .max_jobs = 1024,
         .max_queued_tokens = 524288,
+        .max_sessions = 4096,
     };
 }
 
@@ -45,6 +48,9 @@ static qg_status check_options(qg_engine *e, const qg_options *opt, qg_err *err)
                        QG_MAX_STEP_ROWS);
     if (opt->max_model_len < 0 || opt->max_jobs < 1 || opt->max_queued_tokens < 1)
         return qg_fail(err, QG_ERR_ARG, "options: a limit is below its range");
+    if (opt->max_sessions < 1 || opt->max_sessions > QG_MAX_SESSIONS)
+        return qg_fail(err, QG_ERR_ARG, "max_sessions: %d is not in 1..%d", opt->max_sessions,
+                       QG_MAX_SESSIONS);
     e->opt = *opt;
     e->opt.model = e->opt.cpu = NULL; /* the caller's strings need not outlive the call */
     uint32_t mask = UINT32_MAX;
@@ -174,6 +180,22 @@ static qg_status open_step(qg_engine *e, qg_err *err)
     return qg_scratch_open(&e->scratch, e->model, s->cap, e->max_len, e->opt.n_threads, err);
 }
 
+/* What sessions need.  Labels or a template that are not understood do not prevent opening: the
+ * numbers can be had all the same. */
+static qg_status open_stream(qg_engine *e, qg_err *err)
+{
+    int32_t n[QG_N_LABEL_GROUPS];
+    for (int g = 0; g < QG_N_LABEL_GROUPS; g++)
+        n[g] = qg_model_n_labels(e->model, (qg_label_group)g);
+    e->labels_rc = qg_stream_labels_init(&e->labels, qg_model_config(e->model), n, &e->labels_err);
+    qg_status rc = e->guard ? qg_frames_init(&e->frames, e->guard, e->tok, NULL) : QG_OK;
+    e->has_frames = e->guard && rc == QG_OK;
+    e->heads = qg_calloc((size_t)e->step.cap * (size_t)qg_logits_width(e), sizeof *e->heads);
+    e->hub = qg_hub_open(e);
+    return e->heads && e->hub && rc != QG_ERR_NOMEM ? QG_OK
+                                                    : qg_fail(err, QG_ERR_NOMEM, "out of memory");
+}
+
 static qg_status open_weights(qg_engine *e, qg_err *err)
 {
     QG_TRY(qg_pool_open(&e->pool, e->opt.n_threads, err));
@@ -187,7 +209,9 @@ static qg_status open_weights(qg_engine *e, qg_err *err)
     find_eos(e);
     QG_TRY(open_kv(e, err));
     QG_TRY(open_step(e, err));
-    bool verdicts = e->guard && !qg_model_is_stream(e->model);
+    if (qg_model_is_stream(e->model))
+        return open_stream(e, err);
+    bool verdicts = e->guard;
     if (verdicts && qg_guard_forced(e->guard, NULL) == QG_OK) {
         const qg_answers *answers = qg_guard_answers(e->guard);
         QG_TRY(qg_head_open(&e->head, e->model, answers->ids, answers->n, err));
@@ -200,7 +224,14 @@ static qg_status start_scheduler(qg_engine *e, qg_err *err)
     e->mailbox_end = &e->mailbox;
     if (pthread_mutex_init(&e->lock, NULL))
         return qg_fail(err, QG_ERR_NOMEM, "cannot make a lock");
-    if (pthread_cond_init(&e->wake, NULL)) {
+    pthread_condattr_t attr;
+    bool ok = !pthread_condattr_init(&attr);
+    if (ok) {
+        ok = !pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) && /* as qg_now_us() */
+             !pthread_cond_init(&e->wake, &attr);
+        pthread_condattr_destroy(&attr);
+    }
+    if (!ok) {
         pthread_mutex_destroy(&e->lock);
         return qg_fail(err, QG_ERR_NOMEM, "cannot make a condition");
     }
@@ -269,6 +300,7 @@ void qg_engine_close(qg_engine *e)
 {
     if (!e)
         return;
+    qg_hub_close(e->hub);
     stop_scheduler(e);
     qg_prefix_close(e->prefix);
     qg_kv_close(e->kv);
@@ -280,6 +312,8 @@ void qg_engine_close(qg_engine *e)
     qg_mfree(e->step.hidden);
     qg_mfree(e->vocab_logits);
     qg_sample_room_close(&e->sample_room);
+    qg_mfree(e->heads);
+    qg_frames_free(&e->frames);
     qg_guard_close(e->guard);
     qg_tmpl_close(e->tmpl);
     qg_tok_close(e->tok);

@@ -34,7 +34,11 @@ qg_status qg_sched_post(qg_engine *engine, qg_job *job, qg_err *err)
     } else if (engine->n_jobs && engine->n_tokens + job->n_prompt > opt->max_queued_tokens) {
         rc = qg_fail(err, QG_ERR_BUSY, "%lld tokens are waiting or running, at most %lld may",
                      (long long)engine->n_tokens, (long long)opt->max_queued_tokens);
+    } else if (job->session && job->session->closed) {
+        rc = qg_fail(err, QG_ERR_CANCELLED, "the session was closed");
     } else {
+        if (job->session)
+            job->session->job = job;
         atomic_fetch_add(&job->refs, 1);
         engine->n_jobs++;
         engine->n_tokens += job->n_prompt;
@@ -52,6 +56,8 @@ static void end_job(qg_engine *engine, qg_job *job, bool was_running, qg_status 
                     qg_result *result, const qg_err *err)
 {
     qg_kv_seq_free(&job->seq);
+    if (job->session)
+        qg_session_end(engine, job, rc);
     engine->kv_full = false;
     engine->n_running -= was_running;
     pthread_mutex_lock(&engine->lock);
@@ -61,8 +67,15 @@ static void end_job(qg_engine *engine, qg_job *job, bool was_running, qg_status 
     *(rc == QG_OK ? &engine->stats.jobs_done : &engine->stats.jobs_failed) += 1;
     if (rc == QG_OK)
         engine->stats.tokens_cached += job->n_cached;
+    if (job->session) {
+        job->session->job = NULL;
+        job->session->busy = false;
+    }
     pthread_mutex_unlock(&engine->lock);
-    job->done(job->ud, rc, result, rc == QG_OK ? NULL : err);
+    if (job->session)
+        job->stream_done(job->ud, rc, job->stream_result, rc == QG_OK ? NULL : err);
+    else
+        job->done(job->ud, rc, result, rc == QG_OK ? NULL : err);
     qg_job_unref(job);
 }
 
@@ -89,16 +102,28 @@ static void reap(qg_engine *engine, qg_job **list, bool running, bool closing)
     }
 }
 
+/* seq's slots [0, n_slots), at the expense of the cache, then of idle sessions. */
+static qg_status grow(qg_engine *engine, qg_kv_seq *seq, int32_t n_slots)
+{
+    qg_status rc;
+    while ((rc = qg_prefix_grow(engine->prefix, seq, n_slots)) == QG_ERR_BUSY)
+        if (!qg_sessions_evict(engine))
+            break;
+    return rc;
+}
+
 /* Gives the job its KV memory for as long as it runs: what the cache has, and blocks for the rest.
- */
+ * A session's append takes blocks for its new tokens, which stay with the session. */
 static qg_status reserve(qg_engine *engine, qg_job *job)
 {
+    if (job->session)
+        return grow(engine, &job->session->seq, job->max_slots);
     job->seq = (qg_kv_seq){.kv = engine->kv};
     if (engine->prefix && job->kind != QG_JOB_LOGITS)
         /* At least the last token is computed: its hidden state is what is asked for. */
         job->n_cached =
             qg_prefix_match(engine->prefix, job->ids.p, (int32_t)job->ids.n - 1, &job->seq);
-    qg_status rc = qg_prefix_grow(engine->prefix, &job->seq, job->max_slots);
+    qg_status rc = grow(engine, &job->seq, job->max_slots);
     if (rc != QG_OK) {
         qg_kv_seq_free(&job->seq);
         job->n_cached = 0;
@@ -107,6 +132,20 @@ static qg_status reserve(qg_engine *engine, qg_job *job)
     if (job->n_cached > job->n_prompt)
         job->n_cached = job->n_prompt;
     return rc;
+}
+
+/* Nothing runs, nothing more can be evicted, and still there is no room: other sessions' appends
+ * wait with what they have, or it is too much for the pool. */
+static void refuse(qg_engine *engine, qg_job *job, qg_status rc)
+{
+    qg_err err;
+    if (rc != QG_ERR_BUSY)
+        rc = qg_fail(&err, rc, "out of memory");
+    else if (job->session && !qg_session_is_alone(engine, job->session))
+        rc = qg_fail(&err, rc, "other appends on their way hold all KV memory; try again");
+    else
+        rc = qg_fail(&err, QG_ERR_TOO_LONG, "%d tokens do not fit the KV memory", job->max_slots);
+    end_job(engine, job, false, rc, NULL, &err);
 }
 
 /* Moves waiting jobs to running while there is room.  The first that does not fit waits, and
@@ -122,13 +161,11 @@ static void admit(qg_engine *engine)
             return;
         engine->waiting = job->next;
         if (rc != QG_OK) {
-            qg_err err;
-            rc = rc == QG_ERR_BUSY ? qg_fail(&err, QG_ERR_TOO_LONG,
-                                             "%d tokens do not fit the KV memory", job->max_slots)
-                                   : qg_fail(&err, rc, "out of memory");
-            end_job(engine, job, false, rc, NULL, &err);
+            refuse(engine, job, rc);
             continue;
         }
+        if (job->session)
+            qg_session_begin(engine, job);
         insert_by_urgency(&engine->running, job);
         engine->n_running++;
         pthread_mutex_lock(&engine->lock);
@@ -146,7 +183,8 @@ static void decide(qg_engine *engine)
         qg_result *result;
         qg_status rc;
         qg_err err;
-        if (!job->step_rows || qg_job_pending(job) ||
+        bool ran = job->step_rows || job->kind == QG_JOB_SESSION; /* an append may bring no row */
+        if (!ran || qg_job_pending(job) ||
             qg_job_decide(engine, job, &result, &rc, &err) == QG_NEXT_MORE) {
             at = &job->next;
             continue;
@@ -192,16 +230,33 @@ static void run_step(qg_engine *engine)
     pthread_mutex_unlock(&engine->lock);
 }
 
-/* Empties the mailbox into the waiting list; sleeps while there is nothing at all to do.  Returns
- * whether the engine is closing. */
-static bool collect(qg_engine *engine)
+/* Sleeps until there is something to do: at the latest when a session has been idle for too long.
+ * Under the lock. */
+static void sleep_idle(qg_engine *engine)
+{
+    while (!engine->mailbox && !engine->closing && !engine->closed && !engine->waiting &&
+           !engine->running) {
+        int64_t now = qg_now_us(), until = engine->next_expiry_us;
+        engine->stats.last_progress_us = now;
+        engine->stats.kv_blocks_free = qg_kv_n_free(engine->kv);
+        if (until && now >= until)
+            return;
+        const struct timespec at = {until / 1000000, until % 1000000 * 1000};
+        if (until)
+            pthread_cond_timedwait(&engine->wake, &engine->lock, &at);
+        else
+            pthread_cond_wait(&engine->wake, &engine->lock);
+    }
+}
+
+/* Empties the mailbox into the waiting list; sleeps while there is nothing at all to do.  *closed
+ * gets the sessions that were closed.  Returns whether the engine is closing. */
+static bool collect(qg_engine *engine, qg_session **closed)
 {
     pthread_mutex_lock(&engine->lock);
-    while (!engine->mailbox && !engine->closing && !engine->waiting && !engine->running) {
-        engine->stats.last_progress_us = qg_now_us();
-        engine->stats.kv_blocks_free = qg_kv_n_free(engine->kv);
-        pthread_cond_wait(&engine->wake, &engine->lock);
-    }
+    sleep_idle(engine);
+    *closed = engine->closed;
+    engine->closed = NULL;
     qg_job *job = engine->mailbox;
     engine->mailbox = NULL;
     engine->mailbox_end = &engine->mailbox;
@@ -219,13 +274,18 @@ void *qg_sched_main(void *arg)
 {
     qg_engine *engine = arg;
     for (;;) {
-        bool closing = collect(engine);
+        qg_session *closed;
+        bool closing = collect(engine, &closed);
         reap(engine, &engine->running, true, closing);
         reap(engine, &engine->waiting, false, closing);
+        qg_sessions_bury(engine, closed);
         if (closing)
-            return NULL;
+            break;
+        qg_sessions_expire(engine, qg_now_us());
         admit(engine);
         if (engine->running)
             run_step(engine);
     }
+    qg_sessions_flush(engine);
+    return NULL;
 }

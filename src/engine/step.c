@@ -7,6 +7,9 @@ static bool linear_wanted(const qg_job *job, int32_t i)
         const qg_logits_request *r = job->request;
         return job->reads_done < (int32_t)r->n_positions && r->positions[job->reads_done] == i;
     }
+    if (job->kind == QG_JOB_SESSION)
+        return i >= job->change.base &&
+               job->change.items[i - job->change.base].judge != QG_JUDGE_NOT;
     return i + 1 == (int32_t)job->ids.n;
 }
 
@@ -15,19 +18,26 @@ static void want(qg_step *step, qg_job *job, int32_t read)
     step->wants[step->n_wants++] = (qg_want){job, read};
 }
 
+static int32_t read_of(qg_job *job, int32_t i)
+{
+    if (job->kind == QG_JOB_LOGITS)
+        return job->reads_done++;
+    return job->kind == QG_JOB_SESSION ? i - job->change.base : 0;
+}
+
 static void add_linear(qg_step *step, qg_job *job, int32_t i)
 {
     bool wanted = linear_wanted(job, i);
     step->rows[step->n_rows++] = (qg_row){
-        .id = job->ids.p[i],
+        .id = qg_job_ids(job)->p[i],
         .pos = i,
         .slot = i,
         .tree_base = INT32_MAX,
-        .seq = &job->seq,
+        .seq = qg_job_seq(job),
         .want = wanted,
     };
     if (wanted)
-        want(step, job, job->kind == QG_JOB_LOGITS ? job->reads_done++ : 0);
+        want(step, job, read_of(job, i));
 }
 
 /* Node i of the tree lies in the slot behind the linear part and its elder nodes; its path lists
@@ -73,7 +83,7 @@ static int32_t piece_limit(qg_job *job, int32_t room)
 
 static void add_job(qg_step *step, qg_job *job, int32_t room)
 {
-    int32_t n_linear = (int32_t)job->ids.n;
+    int32_t n_linear = (int32_t)qg_job_ids(job)->n;
 
     room = piece_limit(job, room);
     int32_t before = step->n_rows;
@@ -129,6 +139,8 @@ qg_status qg_step_run(qg_engine *engine)
     qg_step *step = &engine->step;
     int64_t now = qg_now_us();
 
+    if (!step->n_rows) /* appends that bring no token */
+        return QG_OK;
     for (qg_job *job = engine->running; job; job = job->next)
         if (job->step_rows && !job->started_us)
             job->started_us = now;
@@ -138,7 +150,7 @@ qg_status qg_step_run(qg_engine *engine)
     for (qg_job *job = engine->running; job; job = job->next) {
         if (job->step_rows && job->piece >= 0 && job->request->split_us)
             job->request->split_us[job->piece] += took;
-        int32_t linear = (int32_t)job->ids.n - job->linear_done;
+        int32_t linear = (int32_t)qg_job_ids(job)->n - job->linear_done;
         if (linear > job->step_rows)
             linear = job->step_rows;
         job->linear_done += linear;
@@ -147,19 +159,30 @@ qg_status qg_step_run(qg_engine *engine)
     return QG_OK;
 }
 
-static void deliver_logits(qg_engine *engine, const qg_want *w, const float *hidden)
+/* A Stream model's heads of all wanted rows in one go, so that their weights are read once. */
+static void deliver_heads(qg_engine *engine)
 {
-    int64_t width = qg_logits_width(engine);
-    float *out = w->job->logits_out + (int64_t)w->read * width;
-    if (qg_model_is_stream(engine->model))
-        qg_model_heads(engine->model, engine->scratch, engine->pool, hidden, 1, out);
-    else
-        qg_model_logits(engine->model, engine->scratch, engine->pool, hidden, 1, out, width);
+    const qg_step *step = &engine->step;
+    size_t width = (size_t)qg_logits_width(engine);
+
+    qg_model_heads(engine->model, engine->scratch, engine->pool, step->hidden, step->n_wants,
+                   engine->heads);
+    for (int32_t i = 0; i < step->n_wants; i++) {
+        const qg_want *w = &step->wants[i];
+        float *out = w->job->kind == QG_JOB_SESSION ? w->job->logits : w->job->logits_out;
+        memcpy(out + (size_t)w->read * width, engine->heads + (size_t)i * width,
+               width * sizeof *out);
+    }
 }
 
 void qg_step_deliver(qg_engine *engine)
 {
     qg_step *step = &engine->step;
+
+    if (qg_model_is_stream(engine->model)) {
+        deliver_heads(engine);
+        return;
+    }
     int32_t hidden = qg_model_config(engine->model)->hidden;
     int32_t vocab = qg_model_config(engine->model)->vocab_size;
 
@@ -179,7 +202,10 @@ void qg_step_deliver(qg_engine *engine)
                                qg_tok_n_ids(engine->tok), vocab, &w->job->ids, w->job->n_prompt);
             break;
         case QG_JOB_LOGITS:
-            deliver_logits(engine, w, h);
+            qg_model_logits(engine->model, engine->scratch, engine->pool, h, 1,
+                            w->job->logits_out + (int64_t)w->read * vocab, vocab);
+            break;
+        case QG_JOB_SESSION: /* Stream models only */
             break;
         }
     }

@@ -41,7 +41,8 @@ static qg_status add_message(json_t *list, const qg_message *m, size_t index, qg
     return rc;
 }
 
-static qg_status make_vars(json_t **out, const qg_message *messages, size_t n_messages, qg_err *err)
+static qg_status make_vars(json_t **out, const qg_message *messages, size_t n_messages,
+                           bool generation, qg_err *err)
 {
     json_t *vars = json_object(), *list = json_array();
     qg_status rc = QG_OK;
@@ -49,8 +50,9 @@ static qg_status make_vars(json_t **out, const qg_message *messages, size_t n_me
     *out = NULL;
     for (size_t i = 0; i < n_messages && list && rc == QG_OK; i++)
         rc = add_message(list, &messages[i], i, err);
-    if (rc == QG_OK && (!vars || !list || json_object_set(vars, "messages", list) ||
-                        json_object_set_new(vars, "add_generation_prompt", json_true())))
+    if (rc == QG_OK &&
+        (!vars || !list || json_object_set(vars, "messages", list) ||
+         json_object_set_new(vars, "add_generation_prompt", json_boolean(generation))))
         rc = qg_fail(err, QG_ERR_NOMEM, "out of memory");
     json_decref(list);
     if (rc == QG_OK)
@@ -93,11 +95,21 @@ qg_status qg_guard_prompt(const qg_guard *guard, const qg_message *messages, siz
 
     if (!n_messages)
         return qg_fail(err, QG_ERR_ARG, "messages must not be empty");
-    QG_TRY(make_vars(&vars, messages, n_messages, err));
+    QG_TRY(make_vars(&vars, messages, n_messages, true, err));
     qg_status rc = qg_guard_render(guard, vars, special, NULL, ids, err);
     json_decref(vars);
     if (rc == QG_OK && ids->n == before)
         rc = qg_fail(err, QG_ERR_TEMPLATE, "the template renders nothing for these messages");
+    return rc;
+}
+
+qg_status qg_guard_turns(const qg_guard *guard, const qg_message *messages, size_t n_messages,
+                         qg_buf *text, qg_err *err)
+{
+    json_t *vars;
+    QG_TRY(make_vars(&vars, messages, n_messages, false, err));
+    qg_status rc = qg_guard_render(guard, vars, QG_SPECIAL_TEXT, text, NULL, err);
+    json_decref(vars);
     return rc;
 }
 

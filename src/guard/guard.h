@@ -29,6 +29,11 @@ qg_status qg_guard_prompt(const qg_guard *guard, const qg_message *messages, siz
 qg_status qg_guard_render(const qg_guard *guard, const json_t *vars, qg_special special,
                           qg_buf *text, qg_ids *ids, qg_err *err);
 
+/* Renders a conversation as it is, without the opening of an answer, into text (caller inits and
+ * frees).  Errors as qg_guard_prompt. */
+qg_status qg_guard_turns(const qg_guard *guard, const qg_message *messages, size_t n_messages,
+                         qg_buf *text, qg_err *err);
+
 /* Ids that every prompt of this kind begins with, found by rendering different contents (201 and
  * 267 with the real template and tokenizer); may be empty. */
 const qg_ids *qg_guard_prefix(const qg_guard *guard, qg_judged judged);

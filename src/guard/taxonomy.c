@@ -31,6 +31,9 @@ static const struct {
     {"Suicide and Self-Harm", 4},
     {"Political", 6},
     {"Illegal Acts", 1},
+    {"Copyright", 7},
+    {"Unethical", 5},
+    {"PII (Personally Identifiable Information)", 3},
 };
 
 unsigned qg_categories_allowed(qg_judged judged)

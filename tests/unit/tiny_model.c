@@ -121,6 +121,19 @@ static void add_layer(writer *w, int32_t n)
     }
 }
 
+static void add_heads(writer *w)
+{
+    const tiny_spec *s = w->spec;
+    add(w, "risk_level_category_pre.weight", s->guard_inner, s->hidden);
+    add(w, "risk_level_category_layernorm.weight", s->guard_inner, 0);
+    add(w, "risk_level_head.weight", 3, s->guard_inner);
+    add(w, "category_head.weight", 8, s->guard_inner);
+    add(w, "query_risk_level_category_pre.weight", s->guard_inner, s->hidden);
+    add(w, "query_risk_level_category_layernorm.weight", s->guard_inner, 0);
+    add(w, "query_risk_level_head.weight", 3, s->guard_inner);
+    add(w, "query_category_head.weight", 9, s->guard_inner);
+}
+
 static char *make_config(const tiny_spec *s)
 {
     enum { N = 2048 };
@@ -129,13 +142,16 @@ static char *make_config(const tiny_spec *s)
     snprintf(c, N,
              "{\"architectures\":[\"%s\"],\"attention_bias\":false,\"head_dim\":%d,"
              "\"hidden_act\":\"silu\",\"hidden_size\":%d,\"intermediate_size\":%d,"
-             "\"max_position_embeddings\":512,\"model_type\":\"qwen3\","
+             "\"max_position_embeddings\":%d,\"model_type\":\"qwen3\","
              "\"num_attention_heads\":%d,\"num_hidden_layers\":%d,\"num_key_value_heads\":%d,"
              "\"rms_norm_eps\":1e-06,\"rope_scaling\":null,\"rope_theta\":1000000,"
              "\"sliding_window\":null,\"tie_word_embeddings\":%s,\"torch_dtype\":\"bfloat16\","
              "\"use_sliding_window\":false,\"eos_token_id\":2,\"vocab_size\":%d}",
-             s->architecture ? s->architecture : "Qwen3ForCausalLM", s->head_dim, s->hidden,
-             s->inter, s->heads, s->layers, s->kv_heads, s->tied ? "true" : "false", s->vocab);
+             s->architecture  ? s->architecture
+             : s->guard_inner ? "Qwen3ForGuardModel"
+                              : "Qwen3ForCausalLM",
+             s->head_dim, s->hidden, s->inter, s->max_positions ? s->max_positions : 512, s->heads,
+             s->layers, s->kv_heads, s->tied ? "true" : "false", s->vocab);
     return c;
 }
 
@@ -149,6 +165,8 @@ void tiny_model_make(tiny_model *t, const tiny_spec *spec)
     add(&w, "model.norm.weight", spec->hidden, 0);
     if (spec->store_lm_head || !spec->tied)
         add(&w, "lm_head.weight", spec->vocab, spec->hidden);
+    if (spec->guard_inner)
+        add_heads(&w);
     if (spec->extra)
         add(&w, spec->extra, 4, 0);
     w.head[w.head_n++] = '}';

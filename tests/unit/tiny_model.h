@@ -15,6 +15,8 @@ typedef struct tiny_spec {
     const char *extra;        /* a tensor [4] that no model has */
     const char *poison;       /* a tensor whose first element is infinite */
     const char *odd_dtype;    /* a tensor that claims to hold I32 */
+    int32_t guard_inner;      /* > 0: a Stream model with heads 3, 8, 3, 9 of this inner size */
+    int32_t max_positions;    /* 0: 512 */
 } tiny_spec;
 
 typedef struct tiny_model {

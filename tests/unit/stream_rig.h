@@ -1,0 +1,48 @@
+/* A small Stream model on disk, with the demonstration model's tokenizer and a template of turns,
+ * and what tests of sessions do with it. */
+#ifndef QG_TESTS_STREAM_RIG_H
+#define QG_TESTS_STREAM_RIG_H
+
+#include "qguard.h"
+
+/* A judged token to the last bit, without text. */
+typedef struct stream_mark {
+    int32_t index, id;
+    uint64_t begin, end;
+    qg_severity severity;
+    const char *category;
+    double p_severity[3], p_categories[QG_MAX_CATEGORIES];
+    bool hit, flagged, user;
+} stream_mark;
+
+enum { STREAM_MARKS = 4096 };
+
+/* The final tokens of a conversation, in order. */
+typedef struct stream_log {
+    stream_mark marks[STREAM_MARKS];
+    size_t n;
+    int32_t n_ids, n_provisional; /* as the last result says */
+    bool flagged;
+    int32_t first_flagged;
+} stream_log;
+
+/* Makes the model's folder; poison: a tensor with an infinite element, or NULL. */
+void stream_folder(char folder[64], const char *poison);
+void stream_folder_remove(const char *folder);
+/* The defaults, with this folder, two threads. */
+void stream_options(qg_options *opt, const char *folder);
+/* Fails the test when it cannot. */
+qg_engine *stream_open(const qg_options *opt);
+qg_session *stream_session(qg_engine *engine, const qg_session_options *opt);
+
+qg_append stream_text(const char *role, const char *text, size_t n, bool end);
+qg_append stream_ids(const char *role, const int32_t *ids, size_t n, bool end);
+/* Appends, waits, adds final tokens to log (may be NULL); returns the status. */
+qg_status stream_feed(qg_session *s, const qg_append *a, stream_log *log);
+/* The same; fails the test unless it gives QG_OK. */
+void stream_must(qg_session *s, const qg_append *a, stream_log *log);
+/* Fails the test unless both say the same to the bit. */
+void stream_same(const stream_log *got, const stream_log *want);
+int64_t stream_computed(qg_engine *engine);
+
+#endif
