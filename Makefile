@@ -37,8 +37,9 @@ check: setup-check build-asan ## run all tests; ends with `N passed, N failed`
 check-clients: setup-check ## the heavier tests with real clients
 	@$(PY) tools/check --pytest --heavy
 
-bench: all ## measure; see docs/MEASURING.md
-	@meson test -C $(B) --no-rebuild --benchmark --verbose
+bench: all ## measure beside what is installed in PEERS: make bench MODEL=DIR PEERS=DIR OUT=FILE.csv
+	@$(if $(MODEL),python3 bench/compare.py --qguard $(B)/qguard --model $(MODEL) $(if $(PEERS),--peers $(PEERS)) \
+	    $(if $(OUT),--out $(OUT)) $(BENCH_OPTS),$(B)/qguard bench $(BENCH_OPTS))
 
 build-asan:
 	@tools/setup build
