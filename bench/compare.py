@@ -17,6 +17,7 @@ import gzip
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -116,11 +117,11 @@ def machine(run):
     """What the figures were measured on, as comments."""
     args = run.args
     info = pathlib.Path("/proc/cpuinfo").read_text()
-    field = lambda key: next((l.split(":", 1)[1].strip() for l in info.splitlines() if l.startswith(key)), "")
-    have = (field("flags") or field("Features")).split()
+    fields = dict(re.findall(r"^([\w ]+?)\s*: (.*)$", info, re.M))
+    have = fields.get("flags", fields.get("Features", "")).split()
     memory = int(pathlib.Path("/proc/meminfo").read_text().split()[1]) >> 20
     version = subprocess.run([args.qguard, "version"], capture_output=True, text=True).stdout.strip()
-    run.out.write(f"# {time.strftime('%Y-%m-%d %H:%M')}; {field('model name')}, family {field('cpu family')} "
+    run.out.write(f"# {time.strftime('%Y-%m-%d %H:%M')}; {fields.get('model name', '?')}, family {fields.get('cpu family', '?')} "
                   f"model {field('model\t')}; {args.threads} threads of {os.cpu_count()}; {memory} GiB\n"
                   f"# used of its features: {' '.join(f for f in FLAGS if f in have)}\n"
                   f"# {version}; model {args.model.name}; load {os.getloadavg()[0]:.2f} at the start\n"
