@@ -122,7 +122,7 @@ def machine(run):
     memory = int(pathlib.Path("/proc/meminfo").read_text().split()[1]) >> 20
     version = subprocess.run([args.qguard, "version"], capture_output=True, text=True).stdout.strip()
     run.out.write(f"# {time.strftime('%Y-%m-%d %H:%M')}; {fields.get('model name', '?')}, family {fields.get('cpu family', '?')} "
-                  f"model {field('model\t')}; {args.threads} threads of {os.cpu_count()}; {memory} GiB\n"
+                  f"model {fields.get('model', '?')}; {args.threads} threads of {os.cpu_count()}; {memory} GiB\n"
                   f"# used of its features: {' '.join(f for f in FLAGS if f in have)}\n"
                   f"# {version}; model {args.model.name}; load {os.getloadavg()[0]:.2f} at the start\n"
                   "engine,version,dtype,workload,metric,value,unit,threads,notes\n")
