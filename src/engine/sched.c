@@ -67,6 +67,7 @@ static void end_job(qg_engine *engine, qg_job *job, bool was_running, qg_status 
     *(rc == QG_OK ? &engine->stats.jobs_done : &engine->stats.jobs_failed) += 1;
     if (rc == QG_OK)
         engine->stats.tokens_cached += job->n_cached;
+    engine->stats.kv_blocks_free = qg_kv_n_free(engine->kv);
     if (job->session) {
         job->session->job = NULL;
         job->session->busy = false;
@@ -216,15 +217,17 @@ static void run_step(qg_engine *engine)
 {
     qg_step_fill(engine);
     qg_status rc = qg_step_run(engine);
-    if (rc == QG_OK) {
+    if (rc == QG_OK) { /* counted first: who hears of a result finds its cost in the counters */
+        pthread_mutex_lock(&engine->lock);
+        engine->stats.tokens_computed += engine->step.n_rows;
+        engine->stats.last_progress_us = qg_now_us();
+        pthread_mutex_unlock(&engine->lock);
         qg_step_deliver(engine);
         decide(engine);
     } else if (rc != QG_ERR_CANCELLED) { /* cancelled: the next reap ends the jobs */
         fail_step(engine, rc);
     }
     pthread_mutex_lock(&engine->lock);
-    if (rc == QG_OK)
-        engine->stats.tokens_computed += engine->step.n_rows;
     engine->stats.last_progress_us = qg_now_us();
     engine->stats.kv_blocks_free = qg_kv_n_free(engine->kv);
     pthread_mutex_unlock(&engine->lock);

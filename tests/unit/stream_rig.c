@@ -103,6 +103,8 @@ static void add_marks(stream_log *log, const qg_stream_result *r)
         tail |= !t->final;
         if (!t->final)
             continue;
+        while (log->n && log->marks[log->n - 1].index >= t->index) /* judged again */
+            log->n--;
         assert_true(log->n < STREAM_MARKS);
         stream_mark *m = &log->marks[log->n++];
         memset(m, 0, sizeof *m);

@@ -17,7 +17,8 @@ typedef struct stream_mark {
 
 enum { STREAM_MARKS = 4096 };
 
-/* The final tokens of a conversation, in order. */
+/* The final tokens of a conversation, in order; a token that is judged again takes those from its
+ * place on away. */
 typedef struct stream_log {
     stream_mark marks[STREAM_MARKS];
     size_t n;
