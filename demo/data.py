@@ -80,8 +80,8 @@ def render(messages):
     return out
 
 
-def jinja(messages):
-    source = (HERE / "model" / "chat_template.jinja").read_text(encoding="utf-8")
+def jinja(messages, folder=HERE / "model"):
+    source = (folder / "chat_template.jinja").read_text(encoding="utf-8")
     env = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     return env.from_string(source).render(messages=messages)
 
@@ -238,23 +238,28 @@ class Example:
         self.ids.append(codec.end)
 
 
-def batches(sampler, codec, tokens, pool=64):
-    """Endless batches of Examples of like length, about `tokens` ids each."""
+def packed(examples, rng, tokens, pool=64):
+    """Endless batches of like length, about `tokens` ids each, of what examples(n) gives."""
     average = 75
     while True:
-        drawn = [sampler.draw() for _ in range(pool * tokens // average)]
-        prompts = codec.prompts([render(d[0]) for d in drawn])
-        examples = [Example(codec, p, *d[1:]) for p, d in zip(prompts, drawn)]
-        examples.sort(key=lambda e: len(e.ids))
+        drawn = sorted(examples(pool * tokens // average), key=lambda e: len(e.ids))
         out, batch = [], []
-        for e in examples:
+        for e in drawn:
             if batch and (len(batch) + 1) * len(e.ids) > tokens:
                 out.append(batch)
                 batch = []
             batch.append(e)
         out.append(batch)
-        sampler.rng.shuffle(out)
+        rng.shuffle(out)
         yield from out
+
+
+def batches(sampler, codec, tokens):
+    def examples(n):
+        drawn = [sampler.draw() for _ in range(n)]
+        prompts = codec.prompts([render(d[0]) for d in drawn])
+        return [Example(codec, p, *d[1:]) for p, d in zip(prompts, drawn)]
+    return packed(examples, sampler.rng, tokens)
 
 
 def parse(text):

@@ -12,6 +12,19 @@ CATEGORIES = (
     "Copyright Violation",
     "Jailbreak",
 )
+# The order of the Stream model's heads, and the short names of its configuration; replies have no Jailbreak.
+STREAM_NAMES = {
+    "Violent": "Violent",
+    "Sexual Content or Sexual Acts": "Sexual Content",
+    "Suicide & Self-Harm": "Self-Harm",
+    "Politically Sensitive Topics": "Political",
+    "PII": "PII",
+    "Copyright Violation": "Copyright",
+    "Non-violent Illegal Acts": "Illegal Acts",
+    "Unethical Acts": "Unethical",
+    "Jailbreak": "Jailbreak",
+}
+STREAM_CATEGORIES = tuple(STREAM_NAMES)
 NONE = "None"
 REFUSALS = ("Yes", "No")
 

@@ -1,4 +1,4 @@
-"""Qwen3ForCausalLM as a small torch module, and its safetensors reader and writer."""
+"""Qwen3ForCausalLM and Qwen3ForGuardModel as small torch modules, and their safetensors reader and writer."""
 
 import json
 import math
@@ -8,6 +8,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+import labels
+
+GUARD_INNER = 128
+# The embedding has a file of its own, which the Gen and the Stream model share.
+EMBEDDING, SHARDS = "model.embed_tokens.weight", ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
 
 def config(vocab_size, hidden=256, intermediate=640, layers=4, heads=4, kv_heads=2, head_dim=64):
@@ -43,6 +49,19 @@ def config(vocab_size, hidden=256, intermediate=640, layers=4, heads=4, kv_heads
         "use_sliding_window": False,
         "vocab_size": vocab_size,
     }
+
+
+def guard_config(c):
+    """config.json of the Stream model on the backbone of c."""
+    names = list(labels.STREAM_NAMES.values())
+    risks = labels.SEVERITIES
+    def table(v):
+        return {str(i): name for i, name in enumerate(v)}
+    return {**c, "architectures": ["Qwen3ForGuardModel"], "guard_inner_size": GUARD_INNER,
+            "num_risk_level": len(risks), "num_category": len(names) - 1,
+            "num_query_risk_level": len(risks), "num_query_category": len(names),
+            "response_risk_level_map": table(risks), "response_category_map": table(names[:-1]),
+            "query_risk_level_map": table(risks), "query_category_map": table(names), "use_cache": False}
 
 
 def generation_config(c):
@@ -164,6 +183,39 @@ class Qwen3(nn.Module):
         return h @ self.model.embed_tokens.weight.to(h.dtype).T
 
 
+class Guard(nn.Module):
+    """forward(ids [b, n]) gives hidden states [b, n, h]; response(h) and query(h) give logits of risk and category."""
+
+    def __init__(self, c, dropout=0.0):
+        super().__init__()
+        hidden, inner = c["hidden_size"], c["guard_inner_size"]
+        self.model = Backbone(c, dropout)
+        self.risk_level_category_pre = nn.Linear(hidden, inner, bias=False)
+        self.risk_level_category_layernorm = Norm(inner, c["rms_norm_eps"])
+        self.risk_level_head = nn.Linear(inner, c["num_risk_level"], bias=False)
+        self.category_head = nn.Linear(inner, c["num_category"], bias=False)
+        self.query_risk_level_category_pre = nn.Linear(hidden, inner, bias=False)
+        self.query_risk_level_category_layernorm = Norm(inner, c["rms_norm_eps"])
+        self.query_risk_level_head = nn.Linear(inner, c["num_query_risk_level"], bias=False)
+        self.query_category_head = nn.Linear(inner, c["num_query_category"], bias=False)
+
+    def forward(self, ids):
+        return self.model(ids)
+
+    def inner(self, h):
+        """Inputs of the response and of the query heads."""
+        return (self.risk_level_category_layernorm(self.risk_level_category_pre(h)),
+                self.query_risk_level_category_layernorm(self.query_risk_level_category_pre(h)))
+
+    def response(self, h):
+        x = self.inner(h)[0]
+        return self.risk_level_head(x), self.category_head(x)
+
+    def query(self, h):
+        x = self.inner(h)[1]
+        return self.query_risk_level_head(x), self.query_category_head(x)
+
+
 def save(state, path):
     """Writes float tensors as one bf16 safetensors file; names in sorted order, header padded to 8 bytes."""
     header, blobs, at = {"__metadata__": {"format": "pt"}}, [], 0
@@ -177,11 +229,28 @@ def save(state, path):
     Path(path).write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
 
-def load(directory):
-    """The published files as a float32 module ready for evaluation."""
-    directory = Path(directory)
-    c = json.loads((directory / "config.json").read_text())
-    raw = (directory / "model.safetensors").read_bytes()
+def publish(m, c, folder, shared=None):
+    """config.json and the weights in two files; the first is a link into the folder `shared` when that is given."""
+    state = m.state_dict()
+    rest = {n: t for n, t in state.items() if n != EMBEDDING}
+    where = {n: SHARDS[n != EMBEDDING] for n in sorted(state)}
+    (folder / "config.json").write_text(json.dumps(c, indent=2) + "\n")
+    save(rest, folder / SHARDS[1])
+    if shared is None:
+        save({EMBEDDING: state[EMBEDDING]}, folder / SHARDS[0])
+        (folder / "generation_config.json").write_text(json.dumps(generation_config(c), indent=2) + "\n")
+        index = {"metadata": {"total_size": 2 * sum(t.numel() for t in state.values())}, "weight_map": where}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+        return
+    for name in (SHARDS[0], "generation_config.json", "tokenizer.json", "tokenizer_config.json"):
+        link = folder / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path("..") / shared.name / name)
+
+
+def tensors(path):
+    """The float32 tensors of one safetensors file."""
+    raw = path.read_bytes()
     (n,) = struct.unpack("<Q", raw[:8])
     header, data = json.loads(raw[8:8 + n]), bytearray(raw[8 + n:])
     state = {}
@@ -190,6 +259,16 @@ def load(directory):
             a, b = info["data_offsets"]
             flat = torch.frombuffer(data, dtype=torch.bfloat16, count=(b - a) // 2, offset=a)
             state[name] = flat.view(info["shape"]).float()
-    m = Qwen3(c)
+    return state
+
+
+def load(directory):
+    """The published files as a float32 module ready for evaluation."""
+    directory = Path(directory)
+    c = json.loads((directory / "config.json").read_text())
+    state = {}
+    for path in directory.glob("*.safetensors"):
+        state.update(tensors(path))
+    m = Guard(c) if "guard_inner_size" in c else Qwen3(c)
     m.load_state_dict(state)
     return m.eval(), c

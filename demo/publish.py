@@ -7,7 +7,6 @@ states at the severity position share a large mean m, and adding d * m / |m|^2 t
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -93,9 +92,7 @@ def main():
     if u is None or c is None:
         u, c = calibrate(Judge(net, codec), held)
     shift(net, codec, held[::10], (0.0, u, c))
-    m.save(net.state_dict(), args.out / "model.safetensors")
-    for name, value in (("config.json", state["config"]), ("generation_config.json", m.generation_config(state["config"]))):
-        (args.out / name).write_text(json.dumps(value, indent=2) + "\n")
+    m.publish(net, state["config"], args.out)
 
     net, _ = m.load(args.out)
     judge = Judge(net, codec)

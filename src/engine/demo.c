@@ -1,14 +1,21 @@
-/* The built-in demonstration model: the files of demo/model, carried in the binary by the assembler
- * (tools/embed writes the .incbin lines, meson.build lists the files). */
-#include "engine/engine_int.h"
+/* The built-in demonstration models: the files of demo/model and demo/model-stream, carried in the
+ * binary by the assembler (tools/embed writes the .incbin lines, meson.build lists the files). Both
+ * have one tokenizer and one embedding. */
+#include "engine/demo.h"
+
+#include <string.h>
 
 #define EMBEDDED(symbol) extern const char qg_embed_##symbol[], qg_embed_##symbol##_end[]
-EMBEDDED(config);
-EMBEDDED(generation_config);
 EMBEDDED(tokenizer);
 EMBEDDED(tokenizer_config);
-EMBEDDED(chat_template);
-EMBEDDED(weights);
+EMBEDDED(generation_config);
+EMBEDDED(embedding);
+EMBEDDED(gen_config);
+EMBEDDED(gen_template);
+EMBEDDED(gen_weights);
+EMBEDDED(stream_config);
+EMBEDDED(stream_template);
+EMBEDDED(stream_weights);
 
 #define FILE_OF(name, symbol)                                                                      \
     (qg_file)                                                                                      \
@@ -16,14 +23,30 @@ EMBEDDED(weights);
         name, qg_embed_##symbol, (size_t)(qg_embed_##symbol##_end - qg_embed_##symbol)             \
     }
 
-size_t qg_demo_files(qg_file files[QG_DEMO_FILES])
+static void add(qg_demo *demo, qg_file file)
 {
-    size_t n = 0;
-    files[n++] = FILE_OF("config.json", config);
-    files[n++] = FILE_OF("generation_config.json", generation_config);
-    files[n++] = FILE_OF("tokenizer.json", tokenizer);
-    files[n++] = FILE_OF("tokenizer_config.json", tokenizer_config);
-    files[n++] = FILE_OF("chat_template.jinja", chat_template);
-    files[n++] = FILE_OF("model.safetensors", weights);
-    return n;
+    demo->files[demo->n++] = file;
+}
+
+bool qg_demo_find(qg_demo *demo, const char *model)
+{
+    bool stream = model && !strcmp(model, QG_DEMO_STREAM);
+
+    *demo = (qg_demo){.name = stream ? QG_DEMO_STREAM : QG_DEMO_GEN};
+    if (model && !stream && strcmp(model, QG_DEMO_GEN) != 0)
+        return false;
+    add(demo, FILE_OF("tokenizer.json", tokenizer));
+    add(demo, FILE_OF("tokenizer_config.json", tokenizer_config));
+    add(demo, FILE_OF("generation_config.json", generation_config));
+    add(demo, FILE_OF("model-00001-of-00002.safetensors", embedding));
+    if (stream) {
+        add(demo, FILE_OF("config.json", stream_config));
+        add(demo, FILE_OF("chat_template.jinja", stream_template));
+        add(demo, FILE_OF("model-00002-of-00002.safetensors", stream_weights));
+    } else {
+        add(demo, FILE_OF("config.json", gen_config));
+        add(demo, FILE_OF("chat_template.jinja", gen_template));
+        add(demo, FILE_OF("model-00002-of-00002.safetensors", gen_weights));
+    }
+    return true;
 }

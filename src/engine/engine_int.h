@@ -2,6 +2,7 @@
 #ifndef QG_ENGINE_ENGINE_INT_H
 #define QG_ENGINE_ENGINE_INT_H
 
+#include "engine/demo.h"
 #include "engine/job.h"
 #include "engine/prefix.h"
 
@@ -24,10 +25,6 @@ typedef struct qg_step {
 
 enum { QG_PATH_MAX = 5 * QG_LABEL_IDS }; /* deepest tree node: severity … answer, five pieces */
 
-/* The built-in demonstration model's files; returns how many were filled in. */
-enum { QG_DEMO_FILES = 6 };
-size_t qg_demo_files(qg_file files[QG_DEMO_FILES]);
-
 struct qg_engine {
     /* immutable once open */
     qg_options opt;
@@ -36,7 +33,7 @@ struct qg_engine {
     uint32_t features;
     int32_t max_len; /* tokens of context */
     int32_t eos[12], n_eos;
-    qg_file demo[QG_DEMO_FILES]; /* what dir reads from when it is the built-in model */
+    qg_demo demo; /* what dir reads from when it is a built-in model */
     qg_modeldir *dir;
     qg_tok *tok;
     qg_tmpl *tmpl;

@@ -71,13 +71,16 @@ static void try_text(qg_inspection *in, qg_err *err)
 
 qg_status qg_inspect(const char *model, char **json, qg_err *err)
 {
-    qg_file files[QG_DEMO_FILES];
+    qg_demo demo;
     qg_err own;
     qg_inspection in;
 
     *json = NULL;
     err = err ? err : &own;
-    QG_TRY(qg_inspection_open(&in, model, files, model ? 0 : qg_demo_files(files), err));
+    bool builtin = qg_demo_find(&demo, model);
+    QG_TRY(qg_inspection_open(&in, builtin ? NULL : model, demo.files, demo.n, err));
+    if (builtin)
+        json_object_set_new(in.report, "name", json_string(demo.name));
     if (in.dir) {
         try_weights(&in, err);
         try_text(&in, err);

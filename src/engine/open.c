@@ -65,10 +65,10 @@ static qg_status check_options(qg_engine *e, const qg_options *opt, qg_err *err)
 static qg_status open_dir(qg_engine *e, const char *model, qg_err *err)
 {
     unsigned flags = e->opt.parts & QG_PART_WEIGHTS ? QG_MODELDIR_TENSORS : 0;
-    if (model)
+    e->builtin = qg_demo_find(&e->demo, model);
+    if (!e->builtin)
         return qg_modeldir_open(&e->dir, model, flags, err);
-    e->builtin = true;
-    return qg_modeldir_open_files(&e->dir, e->demo, qg_demo_files(e->demo), flags, err);
+    return qg_modeldir_open_files(&e->dir, e->demo.files, e->demo.n, flags, err);
 }
 
 static qg_status open_text(qg_engine *e, qg_err *err)
@@ -246,7 +246,7 @@ static qg_status start_scheduler(qg_engine *e, qg_err *err)
  * characters. */
 static void set_name(qg_engine *e)
 {
-    qg_slice name = qg_str(qg_modeldir_name(e->dir));
+    qg_slice name = qg_str(e->builtin ? e->demo.name : qg_modeldir_name(e->dir));
     if (!qg_utf8_valid(name))
         name = qg_str("?"); /* as qg_inspect calls it */
     int n = qg_utf8_cut(name, (int)sizeof e->name - 1);

@@ -23,9 +23,10 @@ def damaged(repo, tmp_path):
     """damaged(tensor, index, bits) -> a copy of the demonstration model with that one weight."""
     model = tmp_path / "model"
     shutil.copytree(repo / "demo" / "model", model)
-    path = model / "model.safetensors"
 
     def damage(tensor, index, bits):
+        shards = json.loads((model / "model.safetensors.index.json").read_text())["weight_map"]
+        path = model / shards[tensor]
         data = bytearray(path.read_bytes())
         header = 8 + struct.unpack_from("<Q", data)[0]
         entry = json.loads(data[8:header])[tensor]

@@ -1,4 +1,5 @@
-"""The built-in model against the PyTorch code that trained it (demo/goldens.json): text, ids, numbers."""
+"""The built-in models against the PyTorch code that trained them (demo/goldens.json, goldens-stream.json): text, ids,
+numbers."""
 import json
 import math
 
@@ -58,3 +59,48 @@ def test_verdicts(run_qguard, cases, decode):
             p = softmax({k: x for k, (_, x) in case["steps"][0]["logits"].items()})
             for label, expected in p.items():
                 assert abs(answer["p"]["severity"][label] - expected) < 1e-3
+
+
+STREAM = "qguard-demo-stream"
+HEADS = ("risk", "category", "query_risk", "query_category")
+
+
+@pytest.fixture(scope="module")
+def stream_cases(repo):
+    return json.loads((repo / "demo/goldens-stream.json").read_text())["cases"]
+
+
+def test_stream_prompts(run_qguard, stream_cases):
+    rows = [{"messages": c["messages"]} for c in stream_cases]
+    answers = ask(run_qguard, ["render", "--ids"], rows, "--model", STREAM)
+    for case, answer in zip(stream_cases, answers):
+        assert answer["text"] == case["rendered"]
+        assert answer["ids"] == case["ids"]
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+@pytest.mark.parametrize("pieces", [False, True])
+def test_stream_heads(run_qguard, stream_cases, dtype, pieces):
+    rows = [{"ids": c["ids"], "positions": [h["position"] for h in c["heads"]]} for c in stream_cases]
+    for row in rows if pieces else []:
+        row["splits"] = [2] + [1] * (len(row["ids"]) - 2)
+    answers = ask(run_qguard, ["logits"], rows, "--model", STREAM, "--dtype", dtype)
+    for case, answer in zip(stream_cases, answers):
+        for want, got in zip(case["heads"], answer["heads"], strict=True):
+            assert got["position"] == want["position"]
+            for head in HEADS:
+                assert got[head] == pytest.approx(want[head], abs=TOLERANCE[dtype]), case["messages"]
+
+
+def test_stream_files_are_the_built_in_ones(run_qguard, repo, stream_cases):
+    rows = [{"ids": stream_cases[0]["ids"], "positions": "last"}]
+    folder = str(repo / "demo/model-stream")
+    assert ask(run_qguard, ["logits"], rows, "--model", folder) == \
+        ask(run_qguard, ["logits"], rows, "--model", STREAM)
+
+
+def test_gen_by_its_name(run_qguard):
+    named = run_qguard("inspect", "--json", "--model", "qguard-demo").stdout
+    assert named == run_qguard("inspect", "--json").stdout
+    assert json.loads(named)["name"] == "qguard-demo"
+    assert json.loads(run_qguard("inspect", "--json", "--model", STREAM).stdout)["name"] == STREAM

@@ -140,13 +140,13 @@ static void predicted_memory_is_what_is_taken(void **state)
 {
     bench *b = *state;
     const qg_model_options opt = {.features = qg_cpu_detect()};
-    qg_file files[QG_DEMO_FILES];
-    size_t n = qg_demo_files(files);
+    qg_demo demo;
+    assert_true(qg_demo_find(&demo, NULL));
     qg_inspection in;
     qg_model *model;
     qg_err err;
 
-    assert_int_equal(qg_inspection_open(&in, NULL, files, n, &err), QG_OK);
+    assert_int_equal(qg_inspection_open(&in, NULL, demo.files, demo.n, &err), QG_OK);
     assert_int_equal(in.first, QG_OK);
     assert_int_equal(qg_model_open(&model, in.dir, &opt, b->pool, &err), QG_OK);
     const json_t *memory = json_object_get(in.report, "memory");
