@@ -78,7 +78,7 @@ qg_status bench_open(bench *b, bool prefix_cache);
 qg_status bench_judge(bench *b, qg_decode decode, int32_t max_tokens, int64_t *us,
                       qg_result **result);
 
-/* Bulk jobs under way beside what else is measured. */
+/* Jobs under way beside what else is measured. */
 typedef struct bench_crowd {
     pthread_mutex_t lock;
     pthread_cond_t cond;
@@ -87,12 +87,21 @@ typedef struct bench_crowd {
 } bench_crowd;
 
 void bench_crowd_init(bench_crowd *crowd);
+/* n more (or less) will arrive; one of them has. */
+void bench_crowd_add(bench_crowd *crowd, int n);
+void bench_crowd_arrived(bench_crowd *crowd, qg_status rc);
 /* Queues n contents as bulk jobs. */
 qg_status bench_crowd_submit(bench_crowd *crowd, bench *b, char **contents, int n);
 int bench_crowd_left(bench_crowd *crowd);
 /* Waits for all that were queued. */
 qg_status bench_crowd_wait(bench_crowd *crowd, qg_err *err);
 void bench_crowd_free(bench_crowd *crowd);
+
+/* Sessions of a Stream model: `step` ids at a time behind `context` ids; 32 sessions, an id each.
+ */
+qg_status bench_session_steps(bench *b, const int32_t *ids, int32_t context, int32_t step,
+                              double limit_ms);
+qg_status bench_sessions_at_once(bench *b, const int32_t *ids, int32_t context, double limit_ms);
 
 typedef qg_status bench_fn(bench *b);
 bench_fn bench_check, bench_bulk, bench_mixed, bench_growing;

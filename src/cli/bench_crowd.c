@@ -15,11 +15,8 @@ void bench_crowd_free(bench_crowd *crowd)
     pthread_mutex_destroy(&crowd->lock);
 }
 
-static void arrived(void *ud, qg_status rc, qg_result *result, const qg_err *err)
+void bench_crowd_arrived(bench_crowd *crowd, qg_status rc)
 {
-    bench_crowd *crowd = ud;
-    (void)err;
-    qg_result_free(result);
     pthread_mutex_lock(&crowd->lock);
     if (crowd->rc == QG_OK)
         crowd->rc = rc;
@@ -28,11 +25,18 @@ static void arrived(void *ud, qg_status rc, qg_result *result, const qg_err *err
     pthread_mutex_unlock(&crowd->lock);
 }
 
-static void add_left(bench_crowd *crowd, int n)
+void bench_crowd_add(bench_crowd *crowd, int n)
 {
     pthread_mutex_lock(&crowd->lock);
     crowd->left += n;
     pthread_mutex_unlock(&crowd->lock);
+}
+
+static void arrived(void *ud, qg_status rc, qg_result *result, const qg_err *err)
+{
+    (void)err;
+    qg_result_free(result);
+    bench_crowd_arrived(ud, rc);
 }
 
 qg_status bench_crowd_submit(bench_crowd *crowd, bench *b, char **contents, int n)
@@ -45,10 +49,10 @@ qg_status bench_crowd_submit(bench_crowd *crowd, bench *b, char **contents, int 
     for (int i = 0; i < n; i++) {
         const qg_message m = {"user", {contents[i], strlen(contents[i])}};
         req.messages = &m;
-        add_left(crowd, 1);
+        bench_crowd_add(crowd, 1);
         qg_status rc = qg_submit(b->engine, &req, arrived, crowd, NULL, &b->err);
         if (rc != QG_OK) {
-            add_left(crowd, -1);
+            bench_crowd_add(crowd, -1);
             return rc;
         }
     }

@@ -62,10 +62,7 @@ static void long_done(void *ud, qg_status rc, qg_result *result, const qg_err *e
     (void)rc; /* cancelled when the checks are through */
     (void)err;
     qg_result_free(result);
-    pthread_mutex_lock(&l->crowd.lock);
-    l->crowd.left--;
-    pthread_cond_signal(&l->crowd.cond);
-    pthread_mutex_unlock(&l->crowd.lock);
+    bench_crowd_arrived(&l->crowd, QG_OK);
 }
 
 static qg_status long_submit(bench *b, long_job *l, size_t tokens)
@@ -78,10 +75,10 @@ static qg_status long_submit(bench *b, long_job *l, size_t tokens)
     qg_request_init(&req);
     req.messages = &m;
     req.n_messages = 1;
-    l->crowd.left = 1;
+    bench_crowd_add(&l->crowd, 1);
     qg_status rc = qg_submit(b->engine, &req, long_done, l, &l->job, &b->err);
     if (rc != QG_OK)
-        l->crowd.left = 0;
+        bench_crowd_add(&l->crowd, -1);
     qg_free(content);
     return rc;
 }

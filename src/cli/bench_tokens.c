@@ -117,6 +117,26 @@ static qg_status streams_at_once(bench *b, const int32_t *ids)
     return rc;
 }
 
+static qg_status stream_rows(bench *b, const int32_t *ids, int32_t context, bool sessions)
+{
+    static const int32_t steps[] = {1, MOST_STEP};
+    for (size_t i = 0; i < QG_COUNT(steps); i++) {
+        QG_TRY(stream_at(b, ids, context, steps[i]));
+        if (sessions)
+            QG_TRY(
+                bench_session_steps(b, ids, context, steps[i], step_limit(b, steps[i], context)));
+    }
+    return QG_OK;
+}
+
+static qg_status at_once_rows(bench *b, const int32_t *ids, bool sessions)
+{
+    QG_TRY(streams_at_once(b, ids));
+    return sessions ? bench_sessions_at_once(b, ids, STREAMS_CONTEXT,
+                                             step_limit(b, STREAMS, STREAMS * STREAMS_CONTEXT))
+                    : QG_OK;
+}
+
 qg_status bench_stream(bench *b)
 {
     static const int32_t contexts[] = {128, 1024, 4096};
@@ -127,15 +147,11 @@ qg_status bench_stream(bench *b)
     qg_engine_info(b->engine, &info);
     QG_TRY(bench_ids(b->engine, 4096 + STEPS * MOST_STEP, &ids, &b->err));
     qg_status rc = QG_OK;
-    for (size_t i = 0; i < QG_COUNT(contexts) && rc == QG_OK; i++) {
-        if (contexts[i] + STEPS * MOST_STEP > info.max_model_len)
-            break;
-        rc = stream_at(b, ids, contexts[i], 1);
-        if (rc == QG_OK)
-            rc = stream_at(b, ids, contexts[i], MOST_STEP);
-    }
+    for (size_t i = 0; i < QG_COUNT(contexts) && rc == QG_OK; i++)
+        if (contexts[i] + STEPS * MOST_STEP <= info.max_model_len)
+            rc = stream_rows(b, ids, contexts[i], info.stream);
     if (rc == QG_OK && STREAMS_CONTEXT + 2 * STEPS <= info.max_model_len)
-        rc = streams_at_once(b, ids);
+        rc = at_once_rows(b, ids, info.stream);
     qg_free(ids);
     return rc;
 }
