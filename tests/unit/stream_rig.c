@@ -23,7 +23,7 @@ static void write_file(const char *folder, const char *name, const void *data, s
 
 void stream_folder(char folder[64], const char *poison)
 {
-    qg_file demo[QG_DEMO_FILES];
+    qg_demo demo;
     tiny_model model;
     tiny_spec spec = tiny_spec_default();
     spec.vocab = 10240;
@@ -34,10 +34,10 @@ void stream_folder(char folder[64], const char *poison)
     tiny_mkdir(folder);
     for (size_t i = 0; i < 2; i++)
         write_file(folder, model.files[i].name, model.files[i].data, model.files[i].size);
-    size_t n = qg_demo_files(demo);
-    for (size_t i = 0; i < n; i++)
-        if (!strcmp(demo[i].name, "tokenizer.json"))
-            write_file(folder, demo[i].name, demo[i].data, demo[i].size);
+    assert_true(qg_demo_find(&demo, NULL));
+    for (size_t i = 0; i < demo.n; i++)
+        if (!strcmp(demo.files[i].name, "tokenizer.json"))
+            write_file(folder, demo.files[i].name, demo.files[i].data, demo.files[i].size);
     write_file(folder, "chat_template.jinja", template, strlen(template));
     tiny_model_free(&model);
 }
