@@ -319,9 +319,10 @@ QG_API const char *qg_severity_name(qg_severity severity);
  *         qg_stream_result_free(result);
  *     }
  *
- * What is judged: of an assistant's turn every token of its text; of a user's turn its end token
- * alone (the heads for prompts mean something only there); of a system turn nothing.  Control-token
- * spellings inside content stay text, whatever qg_options.special says. */
+ * What is judged: of an assistant's turn every token of its text, or every one of its ids; of a
+ * user's turn its end token alone, once it ends (the heads for prompts mean something only there;
+ * of ids the last end token among them, without one the last id); of a system turn nothing.
+ * Control-token spellings inside content stay text, whatever qg_options.special says. */
 
 /* What counts as a hit. */
 typedef struct qg_thresholds {

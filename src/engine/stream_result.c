@@ -152,12 +152,13 @@ static void keep(judging *j)
     memcpy(s->hits.p + s->hits.n, j->hit, n_final);
     s->hits.n += n_final;
 
-    int32_t from = c->n_final;
-    if (from == (int32_t)c->ids.n && from > ch->base)
-        from--; /* the last one, which a user's turn may turn out to end with */
-    if (from >= ch->base && from < (int32_t)c->ids.n) {
+    /* the tail's; of a user's ids the one that may be judged */
+    const qg_turn *last = &c->turns[c->n_turns - 1];
+    bool user = last->role == QG_ROLE_USER && last->from_ids && !last->ended;
+    int32_t from = user ? last->judged : c->n_final, n = user ? 1 : (int32_t)c->ids.n - from;
+    if (from >= ch->base && n > 0) {
         memcpy(job->kept, job->logits + (size_t)(from - ch->base) * width,
-               (c->ids.n - (size_t)from) * width * sizeof *job->kept);
+               (size_t)n * width * sizeof *job->kept);
         float *old = s->kept;
         s->kept = job->kept;
         s->kept_from = from;

@@ -226,8 +226,7 @@ static qg_status end_turn(qg_convo *c, qg_change *ch, qg_err *err)
     qg_turn *t = open_turn(c);
     if (!t->from_ids) {
         QG_TRY(close_text(c, ch, err));
-    } else if (t->role == QG_ROLE_USER && t->judged < 0 && (int32_t)c->ids.n > t->start) {
-        t->judged = (int32_t)c->ids.n - 1;
+    } else if (t->role == QG_ROLE_USER && t->judged >= 0) {
         if (t->judged >= ch->base)
             ch->items[t->judged - ch->base].judge = QG_JUDGE_EMIT;
         else
@@ -237,26 +236,27 @@ static qg_status end_turn(qg_convo *c, qg_change *ch, qg_err *err)
     return QG_OK;
 }
 
-/* A user's ids are judged at the token that ends the turn; without one, at the last when the turn
- * ends. */
-static void judge_user_ids(qg_convo *c, qg_change *ch, size_t from)
+/* A user's ids are judged when the turn ends: at its last end token (there may be a system turn's
+ * before it), without one at the last token. */
+static int32_t judged_of(const qg_convo *c, const qg_turn *t)
+{
+    int32_t last = (int32_t)c->ids.n - 1, at = last;
+    while (at >= t->start && c->ids.p[at] != c->end_id)
+        at--;
+    return at < t->start && last >= t->start ? last : at < t->start ? -1 : at;
+}
+
+static void keep_judged(qg_convo *c, qg_change *ch)
 {
     qg_turn *t = open_turn(c);
-    int32_t at = (int32_t)c->ids.n - 1;
-    while (at >= (int32_t)from && c->ids.p[at] != c->end_id)
-        at--;
-    if (at >= (int32_t)from) {
-        ch->items[at - ch->base].judge = QG_JUDGE_EMIT;
-        t->judged = at;
-    } else if (t->judged < 0) {
-        ch->items[ch->n_items - 1].judge = QG_JUDGE_KEEP;
-    }
+    t->judged = judged_of(c, t);
+    if (t->judged >= ch->base)
+        ch->items[t->judged - ch->base].judge = QG_JUDGE_KEEP;
 }
 
 static qg_status push_ids(qg_convo *c, qg_change *ch, const int32_t *ids, size_t n, qg_err *err)
 {
     const qg_turn *t = open_turn(c);
-    size_t from = c->ids.n;
     for (size_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= c->vocab)
             return qg_fail(err, QG_ERR_ARG, "ids[%zu]: %d is not in 0..%d", i, ids[i],
@@ -266,8 +266,8 @@ static qg_status push_ids(qg_convo *c, qg_change *ch, const int32_t *ids, size_t
     bool reply = t->role == QG_ROLE_ASSISTANT;
     if (add_plain(c, ch, ids, n, reply ? QG_JUDGE_EMIT : QG_JUDGE_NOT) != QG_OK)
         return no_memory(err);
-    if (t->role == QG_ROLE_USER && n)
-        judge_user_ids(c, ch, from);
+    if (t->role == QG_ROLE_USER)
+        keep_judged(c, ch);
     return QG_OK;
 }
 
@@ -291,10 +291,12 @@ static qg_status start_change(qg_convo *c, qg_change *ch, qg_err *err)
         qg_buf_add(&ch->old_bytes, c->inc.tail.p, c->inc.tail.n) != QG_OK)
         return no_memory(err);
     c->ids.n = n_final;
-    if (c->redo && t && c->n_final > t->start) {
-        ch->base--;
-        if (add_item(c, ch, (qg_item){.judge = QG_JUDGE_KEEP}) != QG_OK)
-            return no_memory(err);
+    if (c->redo && t && t->judged >= 0) {
+        ch->base = t->judged;
+        for (int32_t at = ch->base; at < c->n_final; at++)
+            if (add_item(c, ch, (qg_item){.judge = QG_JUDGE_NOT}) != QG_OK)
+                return no_memory(err);
+        ch->items[0].judge = QG_JUDGE_KEEP;
     }
     c->redo = false;
     return QG_OK;
@@ -485,9 +487,9 @@ static void reopen_ids(qg_convo *c, qg_turn *t, int32_t position)
     c->ids.n = (size_t)position;
     c->text.n = t->text_at;
     c->inc.tail.n = 0;
-    if (t->judged >= position)
-        t->judged = -1;
-    c->redo = t->role == QG_ROLE_USER && t->judged < 0;
+    if (t->role == QG_ROLE_USER)
+        t->judged = judged_of(c, t);
+    c->redo = t->judged >= 0;
 }
 
 /* Turn k ends at position, or the conversation begins there. */

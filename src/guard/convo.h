@@ -16,7 +16,7 @@ typedef struct qg_turn {
     int32_t start;     /* position of its first token */
     int32_t content;   /* position behind the control tokens that open it */
     int32_t close;     /* position of the control token that ends it; -1 before */
-    int32_t judged;    /* user: position that has its verdict; -1 before */
+    int32_t judged;    /* user: position whose numbers are (or would now be) the turn's; -1 none */
     uint32_t lead_cps; /* code points of the frame in front of the content in the same run */
     size_t text_at;    /* where its content begins in text */
     qg_role role;
@@ -40,12 +40,12 @@ typedef struct qg_convo {
     qg_buf text;
     qg_inc inc;   /* of the open text turn */
     uint32_t cps; /* its code points behind which ids are stable, lead included */
-    bool redo;    /* the numbers of the last token, which may become the turn's, are not kept */
+    bool redo;    /* a user's ids are open, and the numbers at `judged` are not kept */
 } qg_convo;
 
 typedef enum qg_judge_how {
     QG_JUDGE_NOT,
-    QG_JUDGE_KEEP, /* a user's last id so far: its numbers are wanted if the turn ends there */
+    QG_JUDGE_KEEP, /* of a user's ids the one that would be judged if the turn ended now */
     QG_JUDGE_EMIT,
 } qg_judge_how;
 

@@ -75,6 +75,15 @@ def test_pieces_change_no_bit(run_qguard, shared, dtype):
         assert ask(run_qguard, folder, [{**row, "splits": splits}], "--dtype", dtype) == whole
 
 
+def test_sessions(qguard, golden, shared):
+    """Token by token, in pieces, as ids and as text: the same heads, read at the right tokens."""
+    name, folder, _ = golden
+    file = folder / "goldens.json" if name == "tiny-stream" else shared / "goldens/mini-stream.json"
+    done = subprocess.run([qguard.parent / "tests/golden/session_goldens", folder, file,
+                           str(FLOAT32[name])], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_stream_model_does_not_judge_whole_messages(run_qguard, shared, tmp_path):
     source = shared / "goldens/tiny-stream"
     done = run_qguard("check", "hello", "--model", source)

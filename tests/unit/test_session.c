@@ -382,7 +382,7 @@ static void ids_are_judged_as_they_are(void **state)
             qg_append a = stream_ids("user", ids + i, k, false);
             stream_must(s, &a, &log);
         }
-        assert_int_equal(log.n, 1);
+        assert_int_equal(log.n, 0); /* more may come: the turn has not ended */
         for (size_t i = (size_t)end + 1; i < n; i += step) {
             qg_append a = stream_ids("assistant", ids + i, i + step < n ? step : n - i, false);
             stream_must(s, &a, &log);
