@@ -126,6 +126,11 @@ typedef struct qg_options {
     int32_t max_jobs;      /* jobs waiting or running; more give QG_ERR_BUSY; default 1024 */
     int64_t max_queued_tokens; /* prompt tokens waiting or running; default 524,288 */
     int32_t max_sessions;      /* open at a time; default 4096, range 1..65,536 */
+    const char *cache; /* directory for packed weights: what this start makes is mapped by the next
+                          one instead of being made again.  The files are as large as the weights;
+                          at most four are kept.  NULL = none (default) */
+    bool cache_create; /* default true; false: only use a file that is there, and replace it when
+                          the model's files changed; never make a new one */
 } qg_options;
 
 /* Fills in the defaults. */
@@ -150,6 +155,7 @@ typedef struct qg_model_info {
     uint64_t weight_bytes, kv_bytes;
     int32_t n_threads;
     bool stream;         /* Qwen3Guard-Stream: heads instead of an output matrix */
+    bool from_cache;     /* the packed weights were mapped from the cache */
     int32_t n_labels[4]; /* risk, category, query risk, query category; 0 for Gen */
 } qg_model_info;
 

@@ -93,6 +93,11 @@
 #define QG_MAX_TENSORS        65536 /* in one directory */
 #define QG_MAX_TENSOR_NAME    256   /* bytes */
 
+/* cache of packed weights: a model, a number format and a kernel each make one file as large as the
+ * weights */
+#define QG_MAX_PACKFILES        4    /* kept in one directory; then the one used longest ago goes */
+#define QG_MAX_PACKFILES_LISTED 1024 /* with more in it nothing is tidied */
+
 /* config.json.  With all at their ceilings the products (2^40 for the embedding) fit int64. */
 #define QG_MAX_VOCAB        (16 * 1024 * 1024)
 #define QG_MAX_HIDDEN       65536

@@ -8,7 +8,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-qg_status qg_map_open(qg_map *map, const char *path, qg_err *err)
+static int64_t ns_of(struct timespec t)
+{
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static qg_status open_checked(qg_map *map, const char *path, bool own, qg_err *err)
 {
     struct stat st;
     qg_status rc = QG_OK;
@@ -26,6 +31,13 @@ qg_status qg_map_open(qg_map *map, const char *path, qg_err *err)
         rc = qg_fail(err, QG_ERR_IO, "%s: not a regular file", path);
         goto out;
     }
+    if (own && ((st.st_uid != geteuid() && st.st_uid != 0) || (st.st_mode & (S_IWGRP | S_IWOTH)))) {
+        rc = qg_fail(err, QG_ERR_ARG, "%s: others may have written it", path);
+        goto out;
+    }
+    map->id = (qg_file_id){.inode = st.st_ino,
+                           .mtime_ns = ns_of(st.st_mtim),
+                           .ctime_ns = ns_of(st.st_ctim)};
     if (st.st_size == 0)
         goto out;
     void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -33,10 +45,24 @@ qg_status qg_map_open(qg_map *map, const char *path, qg_err *err)
         rc = qg_fail(err, QG_ERR_IO, "%s: cannot map: %s", path, strerror(errno));
         goto out;
     }
-    *map = (qg_map){.data = p, .size = (size_t)st.st_size, .mapped = 1};
+    map->data = p;
+    map->size = (size_t)st.st_size;
+    map->mapped = 1;
+    if (own)
+        madvise(p, map->size, MADV_HUGEPAGE); /* read ahead by whole large pages; may be refused */
 out:
     close(fd);
     return rc;
+}
+
+qg_status qg_map_open(qg_map *map, const char *path, qg_err *err)
+{
+    return open_checked(map, path, false, err);
+}
+
+qg_status qg_map_open_own(qg_map *map, const char *path, qg_err *err)
+{
+    return open_checked(map, path, true, err);
 }
 
 qg_map qg_map_borrow(const void *data, size_t size)

@@ -117,6 +117,27 @@ static qg_dtype dtype_of(const char *word)
     return QG_DTYPE_AUTO;
 }
 
+/* Where packed weights are kept.  A gigabyte is nothing to leave in somebody's home unasked: the
+ * default directory is used and kept up to date, but the first file comes by --cache or
+ * QGUARD_CACHE. */
+static void cache_options(const cli_args *args, qg_options *opt)
+{
+    static char standard[4096]; /* lives as long as the options */
+    const char *dir = args->cache ? args->cache : getenv("QGUARD_CACHE");
+    if (dir) {
+        opt->cache = *dir && strcmp(dir, "none") ? dir : NULL;
+        return;
+    }
+    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int n = 0;
+    if (xdg && xdg[0] == '/')
+        n = snprintf(standard, sizeof standard, "%s/qguard", xdg);
+    else if (home && home[0] == '/')
+        n = snprintf(standard, sizeof standard, "%s/.cache/qguard", home);
+    opt->cache = n > 0 && n < (int)sizeof standard ? standard : NULL;
+    opt->cache_create = false;
+}
+
 int cli_engine_options(const cli_args *args, uint32_t parts, qg_options *opt)
 {
     qg_options_init(opt);
@@ -128,6 +149,7 @@ int cli_engine_options(const cli_args *args, uint32_t parts, qg_options *opt)
     opt->max_model_len = args->max_model_len;
     opt->kv_bytes = (uint64_t)args->kv_mib << 20;
     opt->prefix_cache = !args->no_prefix_cache;
+    cache_options(args, opt);
     if (args->step_rows)
         opt->step_rows = args->step_rows;
     if (args->max_jobs)

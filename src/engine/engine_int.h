@@ -4,6 +4,7 @@
 
 #include "engine/demo.h"
 #include "engine/job.h"
+#include "engine/packcache.h"
 #include "engine/prefix.h"
 
 #include <pthread.h>
@@ -38,6 +39,7 @@ struct qg_engine {
     qg_tok *tok;
     qg_tmpl *tmpl;
     qg_guard *guard; /* NULL unless tokenizer and template are open */
+    qg_packcache packcache; /* what model may be made of */
     qg_model *model; /* NULL unless weights are open, and so everything below */
     qg_pool *pool;
     qg_scratch *scratch;

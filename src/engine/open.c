@@ -1,6 +1,7 @@
 /* Opening and closing: what is read, in which order, and what is given back. */
 #define _POSIX_C_SOURCE 200809L /* a condition on the monotonic clock */
 #include "engine/engine_int.h"
+#include "engine/warm.h"
 
 #include "base/clock.h"
 #include "base/cpu.h"
@@ -17,6 +18,7 @@ void qg_options_init(qg_options *opt)
         .size = sizeof *opt,
         .parts = QG_PART_ALL,
         .prefix_cache = true,
+        .cache_create = true,
         .step_rows = 256,
         .max_jobs = 1024,
         .max_queued_tokens = 524288,
@@ -71,25 +73,46 @@ static qg_status open_dir(qg_engine *e, const char *model, qg_err *err)
     return qg_modeldir_open_files(&e->dir, e->demo.files, e->demo.n, flags, err);
 }
 
-static qg_status open_text(qg_engine *e, qg_err *err)
+/* Tokenizer, template and what follows from both: a fifth of a second's work with nothing to share
+ * with the weights, so it runs beside them. */
+typedef struct text_work {
+    qg_engine *e;
+    qg_slice json;   /* tokenizer.json */
+    qg_buf template; /* source */
+    qg_status rc;
+    qg_err err;
+} text_work;
+
+static qg_status read_text(text_work *w, qg_err *err)
 {
+    const unsigned parts = w->e->opt.parts;
+    if (parts & QG_PART_TOKENIZER)
+        QG_TRY(qg_modeldir_file(w->e->dir, "tokenizer.json", &w->json, err));
+    return parts & QG_PART_TEMPLATE ? qg_modeldir_chat_template(w->e->dir, &w->template, err)
+                                    : QG_OK;
+}
+
+static qg_status open_text(const text_work *w, qg_err *err)
+{
+    qg_engine *e = w->e;
     if (e->opt.parts & QG_PART_TOKENIZER) {
-        qg_slice json;
-        QG_TRY(qg_modeldir_file(e->dir, "tokenizer.json", &json, err));
-        qg_status rc = qg_tok_open(&e->tok, json, err);
+        qg_status rc = qg_tok_open(&e->tok, w->json, err);
         if (rc != QG_OK)
             return qg_fail_prefix(err, rc, "%s/tokenizer.json", e->name);
     }
     if (e->opt.parts & QG_PART_TEMPLATE) {
-        qg_buf source;
-        qg_buf_init(&source, QG_MAX_TEXT_BYTES);
-        qg_status rc = qg_modeldir_chat_template(e->dir, &source, err);
-        if (rc == QG_OK && (rc = qg_tmpl_open(&e->tmpl, qg_buf_slice(&source), err)) != QG_OK)
-            qg_fail_prefix(err, rc, "%s: chat template", e->name);
-        qg_buf_free(&source);
-        QG_TRY(rc);
+        qg_status rc = qg_tmpl_open(&e->tmpl, qg_buf_slice(&w->template), err);
+        if (rc != QG_OK)
+            return qg_fail_prefix(err, rc, "%s: chat template", e->name);
     }
     return e->tok && e->tmpl ? qg_guard_open(&e->guard, e->tok, e->tmpl, err) : QG_OK;
+}
+
+static void *text_main(void *arg)
+{
+    text_work *w = arg;
+    w->rc = open_text(w, &w->err);
+    return NULL;
 }
 
 static void add_eos(qg_engine *e, int32_t id)
@@ -196,27 +219,81 @@ static qg_status open_stream(qg_engine *e, qg_err *err)
                                                     : qg_fail(err, QG_ERR_NOMEM, "out of memory");
 }
 
-static qg_status open_weights(qg_engine *e, qg_err *err)
+static qg_status open_model(qg_engine *e, qg_err *err)
 {
     QG_TRY(qg_pool_open(&e->pool, e->opt.n_threads, err));
-    const qg_model_options mo = {
+    qg_model_options mo = {
         .dtype = e->opt.dtype,
         .features = e->features,
         .max_positions = e->opt.max_model_len,
     };
-    QG_TRY(qg_model_open(&e->model, e->dir, &mo, e->pool, err));
+    QG_TRY(qg_packcache_open(&e->packcache, e->opt.cache, e->opt.cache_create, e->dir, &mo, e->pool,
+                             err));
+    mo.packed = e->packcache.file.part[0];
+    return qg_model_open(&e->model, e->dir, &mo, e->pool, err);
+}
+
+/* The model beside the text.  When both fail the text's sentence counts, whoever was first. */
+static qg_status open_parts(qg_engine *e, qg_err *err)
+{
+    text_work w = {.e = e};
+    qg_err model_err;
+    pthread_t thread;
+
+    qg_buf_init(&w.template, QG_MAX_TEXT_BYTES);
+    qg_status rc = read_text(&w, err);
+    if (rc == QG_OK && (e->opt.parts & QG_PART_WEIGHTS)) {
+        bool beside = pthread_create(&thread, NULL, text_main, &w) == 0;
+        rc = open_model(e, &model_err);
+        if (beside)
+            pthread_join(thread, NULL);
+        else
+            text_main(&w);
+        if (w.rc == QG_OK && rc != QG_OK && err)
+            *err = model_err;
+    } else if (rc == QG_OK) {
+        text_main(&w);
+    }
+    if (w.rc != QG_OK) {
+        rc = w.rc;
+        if (err)
+            *err = w.err;
+    }
+    qg_buf_free(&w.template);
+    return rc;
+}
+
+/* What the cache holds besides the weights is put to use; or the cache is written. */
+static qg_status use_cache(qg_engine *e, qg_err *err)
+{
+    uint8_t *image;
+    size_t bytes;
+    if (e->packcache.file.map.size)
+        qg_warm_restore(e, e->packcache.file.part[1]);
+    if (!e->packcache.write)
+        return QG_OK;
+    qg_status rc = qg_warm_make(e, &image, &bytes);
+    if (rc != QG_OK)
+        return qg_fail(err, rc, "%s: the template's own text cannot be computed", e->name);
+    const qg_slice kv = {(const char *)image, bytes};
+    qg_packcache_write(&e->packcache, qg_model_packed(e->model), kv, e->pool);
+    qg_big_free(image, bytes);
+    return QG_OK;
+}
+
+static qg_status open_weights(qg_engine *e, qg_err *err)
+{
     QG_TRY(check_vocabulary(e, err));
     find_eos(e);
     QG_TRY(open_kv(e, err));
     QG_TRY(open_step(e, err));
-    if (qg_model_is_stream(e->model))
-        return open_stream(e, err);
-    bool verdicts = e->guard;
-    if (verdicts && qg_guard_forced(e->guard, NULL) == QG_OK) {
+    if (qg_model_is_stream(e->model)) {
+        QG_TRY(open_stream(e, err));
+    } else if (e->guard && qg_guard_forced(e->guard, NULL) == QG_OK) {
         const qg_answers *answers = qg_guard_answers(e->guard);
         QG_TRY(qg_head_open(&e->head, e->model, answers->ids, answers->n, err));
     }
-    return QG_OK;
+    return use_cache(e, err);
 }
 
 static qg_status start_scheduler(qg_engine *e, qg_err *err)
@@ -258,7 +335,7 @@ static qg_status open_all(qg_engine *e, const qg_options *opt, qg_err *err)
     QG_TRY(check_options(e, opt, err));
     QG_TRY(open_dir(e, opt->model, err));
     set_name(e);
-    QG_TRY(open_text(e, err));
+    QG_TRY(open_parts(e, err));
     if (!(e->opt.parts & QG_PART_WEIGHTS))
         return QG_OK;
     QG_TRY(open_weights(e, err));
@@ -272,6 +349,7 @@ qg_status qg_engine_open(qg_engine **out, const qg_options *opt, qg_err *err)
     if (!e)
         return qg_fail(err, QG_ERR_NOMEM, "out of memory");
     qg_status rc = open_all(e, opt, err);
+    e->opt.cache = NULL; /* as above */
     if (rc != QG_OK) {
         qg_engine_close(e);
         return rc;
@@ -318,6 +396,7 @@ void qg_engine_close(qg_engine *e)
     qg_tmpl_close(e->tmpl);
     qg_tok_close(e->tok);
     qg_model_close(e->model);
+    qg_packcache_close(&e->packcache);
     qg_pool_close(e->pool);
     qg_modeldir_close(e->dir);
     qg_mfree(e);
@@ -328,7 +407,12 @@ const char *qg_engine_warning(const qg_engine *e, size_t i)
     size_t n = qg_modeldir_n_warnings(e->dir);
     if (i < n)
         return qg_modeldir_warning(e->dir, i);
-    return i == n && e->model ? qg_model_warning(e->model) : NULL;
+    const char *more[] = {e->model ? qg_model_warning(e->model) : NULL,
+                          e->packcache.note.msg[0] ? e->packcache.note.msg : NULL};
+    for (size_t k = 0; k < QG_COUNT(more); k++)
+        if (more[k] && n++ == i)
+            return more[k];
+    return NULL;
 }
 
 void qg_engine_info(const qg_engine *e, qg_model_info *info)
@@ -347,6 +431,7 @@ void qg_engine_info(const qg_engine *e, qg_model_info *info)
     info->weight_bytes = qg_model_weight_bytes(e->model);
     info->kv_bytes = e->opt.kv_bytes;
     info->n_threads = e->opt.n_threads;
+    info->from_cache = e->packcache.file.map.size > 0;
     info->stream = qg_model_is_stream(e->model);
     for (int g = 0; g < QG_N_LABEL_GROUPS; g++)
         info->n_labels[g] = qg_model_n_labels(e->model, (qg_label_group)g);

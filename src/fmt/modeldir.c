@@ -329,6 +329,11 @@ const char *qg_modeldir_name(const qg_modeldir *dir)
     return dir->name;
 }
 
+const char *qg_modeldir_path(const qg_modeldir *dir)
+{
+    return dir->path;
+}
+
 const qg_config *qg_modeldir_config(const qg_modeldir *dir)
 {
     return dir->has_config ? &dir->config : NULL;

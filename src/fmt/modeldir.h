@@ -43,6 +43,8 @@ void qg_modeldir_close(qg_modeldir *dir);
  * qg_modeldir_file and qg_modeldir_chat_template: one thread at a time. */
 
 const char *qg_modeldir_name(const qg_modeldir *dir); /* last path component, or "qguard-demo" */
+/* The path it was opened by; NULL: in memory. */
+const char *qg_modeldir_path(const qg_modeldir *dir);
 /* NULL when opened without QG_MODELDIR_TENSORS. */
 const qg_config *qg_modeldir_config(const qg_modeldir *dir);
 size_t qg_modeldir_n_tensors(const qg_modeldir *dir);

@@ -3,6 +3,25 @@
 #include "base/mem.h"
 
 #include <math.h>
+#include <stdio.h>
+
+/* The rows that these options choose, into m. */
+static void choose_rows(qg_model *m, const qg_model_options *opt)
+{
+    qg_wformat format = opt->dtype == QG_DTYPE_F32 ? QG_W_F32 : QG_W_BF16;
+    m->gemm = m->layer = qg_gemm_pick(format, opt->features);
+    if (opt->dtype == QG_DTYPE_INT8)
+        m->layer = qg_gemm_pick(QG_W_I8, opt->features);
+    m->attn = qg_attn_pick(format, opt->features);
+    m->vec = qg_vec_pick(opt->features);
+}
+
+void qg_model_rows(const qg_model_options *opt, char *out, size_t n)
+{
+    qg_model m = {0};
+    choose_rows(&m, opt);
+    snprintf(out, n, "%s %s %s %s", m.gemm->name, m.layer->name, m.attn->name, m.vec->name);
+}
 
 static qg_status set_up(qg_model *m, const qg_model_options *opt, qg_err *err)
 {
@@ -14,12 +33,7 @@ static qg_status set_up(qg_model *m, const qg_model_options *opt, qg_err *err)
         return qg_fail(err, QG_ERR_ARG, "%d positions asked for, the model has %d",
                        opt->max_positions, c->max_positions);
     m->max_positions = opt->max_positions ? opt->max_positions : c->max_positions;
-    qg_wformat format = opt->dtype == QG_DTYPE_F32 ? QG_W_F32 : QG_W_BF16;
-    m->gemm = m->layer = qg_gemm_pick(format, opt->features);
-    if (opt->dtype == QG_DTYPE_INT8)
-        m->layer = qg_gemm_pick(QG_W_I8, opt->features);
-    m->attn = qg_attn_pick(format, opt->features);
-    m->vec = qg_vec_pick(opt->features);
+    choose_rows(m, opt);
     m->attn_shape = (qg_attn_shape){
         .n_heads = c->n_heads,
         .n_kv_heads = c->n_kv_heads,
@@ -48,7 +62,7 @@ qg_status qg_model_open(qg_model **out, const qg_modeldir *dir, const qg_model_o
     m->cfg = qg_modeldir_config(dir);
     rc = set_up(m, opt, err);
     if (rc == QG_OK)
-        rc = qg_pack(m, &bound, pool, err);
+        rc = qg_pack(m, &bound, opt->packed, pool, err);
     if (rc == QG_OK)
         *out = m;
     else
@@ -71,7 +85,8 @@ void qg_model_close(qg_model *model)
     if (!model)
         return;
     qg_heads_free(model->heads);
-    qg_big_free(model->mem, model->mem_bytes);
+    if (!model->mem_borrowed)
+        qg_big_free(model->mem, model->mem_bytes);
     qg_mfree(model->layers);
     qg_mfree(model);
 }
@@ -79,6 +94,11 @@ void qg_model_close(qg_model *model)
 const qg_config *qg_model_config(const qg_model *model)
 {
     return model->cfg;
+}
+
+qg_slice qg_model_packed(const qg_model *model)
+{
+    return qg_slice_of((const char *)model->mem, model->mem_bytes);
 }
 
 uint64_t qg_model_weight_bytes(const qg_model *model)

@@ -7,6 +7,7 @@
 #define QG_MODEL_MODEL_H
 
 #include "base/pool.h"
+#include "base/slice.h"
 #include "fmt/modeldir.h"
 #include "kern/kern.h"
 #include "model/kv.h"
@@ -17,7 +18,14 @@ typedef struct qg_model_options {
     qg_dtype dtype;        /* F32, BF16, INT8 (layers only; the rest BF16), AUTO (= BF16) */
     uint32_t features;     /* QG_CPU_* bits to use */
     int32_t max_positions; /* longest context, <= config's; 0 = config's */
+    qg_slice packed;       /* what qg_model_packed gave for the same files, options and build, at a
+                              64-byte border, to be used in place; it must outlive the model.  Of
+                              another size, it is not used.  Empty: the weights are packed */
 } qg_model_options;
+
+/* Names of the kernel rows that these options choose, 0-terminated: they decide the packed layout
+ * and the bits of everything computed.  dtype as in qg_model_open. */
+void qg_model_rows(const qg_model_options *opt, char *out, size_t n);
 
 /* Binds every tensor (missing, surplus, wrong shape: QG_ERR_FORMAT naming file and tensor;
  * QG_ERR_UNSUPPORTED for another architecture), packs the matrices with the pool's threads and lets
@@ -29,6 +37,8 @@ void qg_model_close(qg_model *model);
 qg_status qg_model_check(const qg_modeldir *dir, qg_err *err);
 
 const qg_config *qg_model_config(const qg_model *model);
+/* The packed matrices and vectors, but for a Stream model's heads (small, always packed anew). */
+qg_slice qg_model_packed(const qg_model *model);
 /* Packed weights, and the embedding where it is read from the file. */
 uint64_t qg_model_weight_bytes(const qg_model *model);
 const char *qg_model_kernel(const qg_model *model);

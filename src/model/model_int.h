@@ -64,6 +64,7 @@ struct qg_model {
     float *inv_freq; /* [head_dim / 2] */
     uint8_t *mem;    /* all packed matrices and norm vectors */
     size_t mem_bytes;
+    bool mem_borrowed; /* mem is the caller's, read only */
     bool lm_head_differs;
     qg_stream_heads *heads; /* NULL: a Gen model */
 };
@@ -74,8 +75,10 @@ qg_status qg_heads_pack(qg_model *model, const qg_bound *bound, qg_err *err);
 void qg_heads_free(qg_stream_heads *heads);
 int32_t qg_heads_inner(const qg_stream_heads *heads); /* 0 for NULL */
 
-/* Fills the matrices and vectors of model (gemm and cfg are set) from bound. */
-qg_status qg_pack(qg_model *model, const qg_bound *bound, qg_pool *pool, qg_err *err);
+/* Fills the matrices and vectors of model (gemm and cfg are set) from bound, or takes them as they
+ * lie in packed, when that has just their size. */
+qg_status qg_pack(qg_model *model, const qg_bound *bound, qg_slice packed, qg_pool *pool,
+                  qg_err *err);
 
 /* Factors that even out the inputs of a layer's products, and what they make of the weights'
  * columns (their inverses): all powers of two. */

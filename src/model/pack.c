@@ -264,25 +264,32 @@ static qg_status pack_layers(qg_model *m, const qg_bound *bound, qg_pool *pool, 
 static qg_status pack_output(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err)
 {
     const pack_job out = {.parts = {bound->lm_head ? bound->lm_head : bound->embed}, .n_parts = 1};
-    m->embed = bound->lm_head || bound->stream ? bound->embed : NULL;
-    m->lm_head_differs = bound->lm_head_differs;
     return bound->stream ? QG_OK : pack_matrix(m, &m->out, out, pool, err);
 }
 
-qg_status qg_pack(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err)
+static qg_status pack_all(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err)
 {
-    qg_carve c = {0};
-    if (bound->stream)
-        QG_TRY(qg_heads_pack(m, bound, err));
-    lay_out(m, &c);
-    if (c.overflow || !(m->mem = qg_big_alloc(c.at)))
-        return qg_fail(err, QG_ERR_NOMEM, "out of memory for %zu MiB of weights", c.at >> 20);
-    m->mem_bytes = c.at;
-    c = (qg_carve){.base = m->mem};
-    lay_out(m, &c);
-
     QG_TRY(pack_output(m, bound, pool, err));
     copy_vector(m->norm, bound->norm);
     qg_rope_freqs(m->inv_freq, m->cfg->head_dim, m->cfg->rope_theta);
     return pack_layers(m, bound, pool, err);
+}
+
+qg_status qg_pack(qg_model *m, const qg_bound *bound, qg_slice packed, qg_pool *pool, qg_err *err)
+{
+    qg_carve c = {0};
+    if (bound->stream)
+        QG_TRY(qg_heads_pack(m, bound, err));
+    m->embed = bound->lm_head || bound->stream ? bound->embed : NULL;
+    m->lm_head_differs = bound->lm_head_differs;
+    lay_out(m, &c);
+    m->mem_borrowed = !c.overflow && packed.n == c.at && (uintptr_t)packed.p % 64 == 0;
+    if (m->mem_borrowed)
+        m->mem = (uint8_t *)(uintptr_t)packed.p; /* nothing writes to it once it is packed */
+    else if (c.overflow || !(m->mem = qg_big_alloc(c.at)))
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory for %zu MiB of weights", c.at >> 20);
+    m->mem_bytes = c.at;
+    c = (qg_carve){.base = m->mem};
+    lay_out(m, &c);
+    return m->mem_borrowed ? QG_OK : pack_all(m, bound, pool, err);
 }
