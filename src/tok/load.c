@@ -1,9 +1,15 @@
 /* tokenizer.json -> qg_tok.  The file is not trusted: every id, length and name is checked before
- * it is used.  The JSON tree is gone before the large tables are made. */
+ * it is used.
+ *
+ * Of its 11 MB all but a few KB are two tables, model.vocab and model.merges.  They are read where
+ * they stand, entry by entry; a tree of them would take ten times as long and 100 MB.  The rest,
+ * with the two left empty, becomes a tree.  Whenever something is wrong the whole document is
+ * parsed after all, so that broken JSON is told as such, with line and column. */
 #include "tok/tok_parts.h"
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "text/jsonscan.h"
 #include "text/nfc.h"
 #include "text/utf8.h"
 
@@ -12,10 +18,11 @@
 
 typedef struct loader {
     qg_tok *tok;
-    const json_t *vocab;  /* {"token": id, …} */
-    const json_t *merges; /* ["a b", …] or [["a", "b"], …] */
-    const json_t *added;  /* [{…}, …] or NULL */
-    qg_bpe_pair *pairs;   /* [n_pairs] */
+    qg_slice vocab;      /* the text {"token": id, …} */
+    qg_slice merges;     /* the text ["a b", …] or [["a", "b"], …] */
+    const json_t *added; /* [{…}, …] or NULL */
+    qg_buf room[2];      /* names with escapes, decoded */
+    qg_bpe_pair *pairs;  /* [n_pairs] */
     size_t n_pairs;
     qg_err *err;
 } loader;
@@ -50,12 +57,8 @@ static qg_status spelling_bytes(qg_slice s, char *out, size_t *n, bool *paired, 
 
 /* ---- vocabulary ------------------------------------------------------------------------------ */
 
-static qg_status read_id(const json_t *value, qg_slice name, int32_t *id, qg_err *err)
+static qg_status check_id(int64_t n, qg_slice name, int32_t *id, qg_err *err)
 {
-    if (!json_is_integer(value))
-        return qg_fail(err, QG_ERR_FORMAT, "the id of token \"%.*s\" is %s", SHOW(name),
-                       qg_json_type_name(value));
-    int64_t n = json_integer_value(value);
     if (n < 0 || n >= QG_MAX_TOKENIZER_IDS)
         return qg_fail(err, QG_ERR_FORMAT, "token \"%.*s\" has id %lld, must be from 0 to %d",
                        SHOW(name), (long long)n, QG_MAX_TOKENIZER_IDS - 1);
@@ -63,26 +66,98 @@ static qg_status read_id(const json_t *value, qg_slice name, int32_t *id, qg_err
     return QG_OK;
 }
 
-/* One more than the largest id, and the bytes of all names. */
-static qg_status measure(const loader *l, int32_t *n_ids, size_t *n_bytes)
+static qg_status wrong_id(qg_slice name, const char *is, qg_err *err)
 {
-    const char *name;
-    json_t *value;
+    return qg_fail(err, QG_ERR_FORMAT, "the id of token \"%.*s\" is %s", SHOW(name), is);
+}
+
+static qg_status added_id(const json_t *value, qg_slice name, int32_t *id, qg_err *err)
+{
+    if (!json_is_integer(value))
+        return wrong_id(name, qg_json_type_name(value), err);
+    return check_id(json_integer_value(value), name, id, err);
+}
+
+/* What a value that is no integer is, by its first byte. */
+static const char *type_at(qg_scan *s)
+{
+    char c = qg_scan_peek(s);
+    return c == '"'               ? "a string"
+           : c == '{'             ? "an object"
+           : c == '['             ? "an array"
+           : c == 't' || c == 'f' ? "true or false"
+           : c == 'n'             ? "null"
+                                  : "a real number";
+}
+
+static qg_status broken(qg_err *err)
+{
+    return qg_fail(err, QG_ERR_FORMAT, "vocabulary or merges are broken");
+}
+
+/* Opens the table in text, or takes its next comma, or its end: then *more is false. */
+static qg_status next_entry(qg_scan *s, const char *text, char open, char close, bool *more,
+                            qg_err *err)
+{
+    *more = false;
+    bool first = s->at == text;
+    if (first && !qg_scan_take(s, open))
+        return broken(err);
+    if (qg_scan_take(s, close))
+        return qg_scan_peek(s) ? broken(err) : QG_OK;
+    if (!first && !qg_scan_take(s, ','))
+        return broken(err);
+    *more = true;
+    /* a comma before the end is for the reader of entries to refuse: there is no entry */
+    return QG_OK;
+}
+
+/* The next name and id of the vocabulary; *more false at its end. */
+static qg_status next_token(loader *l, qg_scan *s, qg_slice *name, int32_t *id, bool *more)
+{
+    QG_TRY(next_entry(s, l->vocab.p, '{', '}', more, l->err));
+    if (!*more)
+        return QG_OK;
+    qg_status rc = qg_scan_string(s, &l->room[0], name);
+    if (rc != QG_OK)
+        return rc == QG_ERR_NOMEM ? no_memory(l->err) : broken(l->err);
+    if (!qg_scan_take(s, ':'))
+        return broken(l->err);
+    int64_t n;
+    qg_scan value = *s;
+    if (!qg_scan_int(s, &n))
+        return wrong_id(*name, type_at(&value), l->err);
+    return check_id(n, *name, id, l->err);
+}
+
+static qg_scan over(qg_slice text)
+{
+    return (qg_scan){text.p, text.p + text.n};
+}
+
+/* One more than the largest id, and the bytes of all names. */
+static qg_status measure(loader *l, int32_t *n_ids, size_t *n_bytes)
+{
+    qg_scan s = over(l->vocab);
+    qg_slice name;
     int32_t id = 0;
+    bool more;
     *n_ids = 0;
     *n_bytes = 0;
-    json_object_foreach ((json_t *)(uintptr_t)l->vocab, name, value) {
-        QG_TRY(read_id(value, qg_str(name), &id, l->err));
+    for (;;) {
+        QG_TRY(next_token(l, &s, &name, &id, &more));
+        if (!more)
+            break;
         *n_ids = id >= *n_ids ? id + 1 : *n_ids;
-        *n_bytes += strlen(name);
+        *n_bytes += name.n;
     }
     size_t i;
+    json_t *value;
     json_array_foreach (l->added, i, value) {
-        qg_slice content;
-        QG_TRY(qg_json_get_str(value, "content", &content, l->err));
-        QG_TRY(read_id(json_object_get(value, "id"), content, &id, l->err));
+        QG_TRY(qg_json_get_str(value, "content", &name, l->err));
+        QG_TRY(added_id(json_object_get(value, "id"), name, &id, l->err));
         *n_ids = id >= *n_ids ? id + 1 : *n_ids;
-        *n_bytes += content.n;
+        *n_bytes += name.n;
     }
     return *n_ids ? QG_OK : qg_fail(l->err, QG_ERR_FORMAT, "the vocabulary is empty");
 }
@@ -100,23 +175,25 @@ static qg_status set_token(const loader *l, int32_t id, qg_slice name, unsigned 
     return QG_OK;
 }
 
-static qg_status read_vocab(const loader *l)
+static qg_status read_vocab(loader *l)
 {
-    int32_t n_ids;
+    int32_t n_ids, id = 0;
     size_t n_bytes;
+    bool more;
     QG_TRY(measure(l, &n_ids, &n_bytes));
     if (qg_vocab_init(&l->tok->vocab, n_ids, n_bytes) != QG_OK)
         return no_memory(l->err);
-    const char *name;
-    json_t *value;
-    json_object_foreach ((json_t *)(uintptr_t)l->vocab, name, value) {
-        int32_t id = (int32_t)json_integer_value(value);
+    qg_scan s = over(l->vocab);
+    for (;;) {
+        qg_slice name;
+        QG_TRY(next_token(l, &s, &name, &id, &more));
+        if (!more)
+            return qg_vocab_index(&l->tok->vocab, l->err);
         if (qg_vocab_flags(&l->tok->vocab, id))
             return qg_fail(l->err, QG_ERR_FORMAT, "two tokens have id %d, one is \"%.*s\"", id,
-                           SHOW(qg_str(name)));
-        QG_TRY(set_token(l, id, qg_str(name), 0));
+                           SHOW(name));
+        QG_TRY(set_token(l, id, name, 0));
     }
-    return QG_OK;
 }
 
 /* ---- added tokens ---------------------------------------------------------------------------- */
@@ -146,11 +223,14 @@ static qg_status place_added(const loader *l, const qg_added_token *token, bool 
 {
     qg_vocab *vocab = &l->tok->vocab;
     unsigned flags = QG_TOKEN_ADDED | (special ? QG_TOKEN_SPECIAL : 0);
-    const json_t *known = json_object_get(l->vocab, token->spelling.p);
-    if (known && json_integer_value(known) != token->id)
-        return qg_fail(l->err, QG_ERR_FORMAT, "id %d, but %lld in the vocabulary", token->id,
-                       (long long)json_integer_value(known));
-    if (known) {
+    char bytes[QG_MAX_TOKEN_BYTES];
+    size_t n;
+    bool paired;
+    QG_TRY(spelling_bytes(token->spelling, bytes, &n, &paired, l->err));
+    int32_t known = qg_vocab_find_as(vocab, qg_slice_of(bytes, n), paired);
+    if (known >= 0 && known != token->id)
+        return qg_fail(l->err, QG_ERR_FORMAT, "id %d, but %d in the vocabulary", token->id, known);
+    if (known >= 0) {
         vocab->token[token->id].flags |= (uint16_t)flags;
         return QG_OK;
     }
@@ -193,21 +273,29 @@ static qg_status read_added(const loader *l)
 
 /* ---- merges ---------------------------------------------------------------------------------- */
 
-/* The two names of a merge in either spelling; false when it is neither. */
-static bool split_merge(const json_t *merge, qg_slice *left, qg_slice *right)
+static bool split_words(qg_slice both, qg_slice *left, qg_slice *right)
 {
-    if (json_is_array(merge)) {
-        *left = qg_json_slice(json_array_get(merge, 0));
-        *right = qg_json_slice(json_array_get(merge, 1));
-        return json_array_size(merge) == 2 && left->n && right->n;
-    }
-    qg_slice both = qg_json_slice(merge);
     const char *blank = memchr(both.p, ' ', both.n);
     if (!blank)
         return false;
     *left = qg_slice_of(both.p, (size_t)(blank - both.p));
     *right = qg_slice_of(blank + 1, both.n - left->n - 1);
     return left->n && right->n && !memchr(right->p, ' ', right->n);
+}
+
+/* The two names of a merge in either spelling; QG_ERR_FORMAT when it is neither. */
+static qg_status split_merge(loader *l, qg_scan *s, qg_slice *left, qg_slice *right)
+{
+    if (qg_scan_take(s, '[')) {
+        QG_TRY(qg_scan_string(s, &l->room[0], left));
+        if (!qg_scan_take(s, ','))
+            return QG_ERR_FORMAT;
+        QG_TRY(qg_scan_string(s, &l->room[1], right));
+        return qg_scan_take(s, ']') && left->n && right->n ? QG_OK : QG_ERR_FORMAT;
+    }
+    qg_slice both;
+    QG_TRY(qg_scan_string(s, &l->room[0], &both));
+    return split_words(both, left, right) ? QG_OK : QG_ERR_FORMAT;
 }
 
 /* The token of a name: its id, with its bytes behind the n in out [2 * QG_MAX_TOKEN_BYTES]. */
@@ -222,12 +310,9 @@ static int32_t append_part(const loader *l, qg_slice name, char *out, size_t *n)
     return id;
 }
 
-static qg_status read_merge(const loader *l, size_t i, const json_t *merge, qg_bpe_pair *pair)
+static qg_status find_pair(const loader *l, size_t i, qg_slice left, qg_slice right,
+                           qg_bpe_pair *pair)
 {
-    qg_slice left;
-    qg_slice right;
-    if (!split_merge(merge, &left, &right))
-        return qg_fail(l->err, QG_ERR_FORMAT, "merge %zu is not a pair of tokens", i);
     char bytes[2 * QG_MAX_TOKEN_BYTES];
     size_t n = 0;
     pair->left = append_part(l, left, bytes, &n);
@@ -242,23 +327,53 @@ static qg_status read_merge(const loader *l, size_t i, const json_t *merge, qg_b
                    SHOW(left), SHOW(right));
 }
 
+/* Room for one more pair. */
+static qg_status grow_pairs(loader *l, size_t *cap)
+{
+    if (l->n_pairs < *cap)
+        return QG_OK;
+    size_t want = *cap ? 2 * *cap : 1024;
+    qg_bpe_pair *p = qg_realloc_array(l->pairs, want, sizeof *p);
+    if (!p)
+        return no_memory(l->err);
+    l->pairs = p;
+    *cap = want;
+    return QG_OK;
+}
+
+/* The first line of merges.txt, copied along. */
+static bool skip_version(qg_scan *s)
+{
+    static const char version[] = "\"#version";
+    if (qg_scan_peek(s) != '"' || (size_t)(s->end - s->at) < sizeof version ||
+        memcmp(s->at, version, sizeof version - 1) != 0)
+        return false;
+    return qg_scan_skip(s);
+}
+
 static qg_status read_merges(loader *l)
 {
-    size_t n = json_array_size(l->merges);
-    if (n > QG_MAX_TOKENIZER_IDS)
-        return qg_fail(l->err, QG_ERR_FORMAT, "%zu merges, more than %d", n, QG_MAX_TOKENIZER_IDS);
-    l->pairs = qg_realloc_array(NULL, n, sizeof *l->pairs);
-    if (!l->pairs)
-        return no_memory(l->err);
-    size_t i;
-    json_t *merge;
-    json_array_foreach (l->merges, i, merge) {
-        if (i == 0 && json_is_string(merge) && !strncmp(json_string_value(merge), "#version", 8))
-            continue; /* the first line of merges.txt, copied along */
-        QG_TRY(read_merge(l, i, merge, &l->pairs[l->n_pairs]));
+    qg_scan s = over(l->merges);
+    size_t cap = 0;
+    bool more;
+    for (size_t i = 0;; i++) {
+        qg_slice left, right;
+        QG_TRY(next_entry(&s, l->merges.p, '[', ']', &more, l->err));
+        if (!more)
+            return QG_OK;
+        if (i == 0 && skip_version(&s))
+            continue;
+        qg_status rc = split_merge(l, &s, &left, &right);
+        if (rc != QG_OK)
+            return rc == QG_ERR_NOMEM
+                       ? no_memory(l->err)
+                       : qg_fail(l->err, rc, "merge %zu is not a pair of tokens", i);
+        if (l->n_pairs == QG_MAX_TOKENIZER_IDS)
+            return qg_fail(l->err, QG_ERR_FORMAT, "more than %d merges", QG_MAX_TOKENIZER_IDS);
+        QG_TRY(grow_pairs(l, &cap));
+        QG_TRY(find_pair(l, i, left, right, &l->pairs[l->n_pairs]));
         l->n_pairs++;
     }
-    return QG_OK;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
@@ -290,24 +405,102 @@ static qg_status mark_whole(qg_tok *tok, qg_err *err)
     return rc == QG_OK ? QG_OK : no_memory(err);
 }
 
+/* Goes through the document for the two tables; what lies around them is copied.  Its functions give
+ * false for what they do not understand. */
+typedef struct cutter {
+    loader *l;
+    const char *done; /* copied up to here */
+    qg_buf rest;
+    qg_status rc;
+} cutter;
+
+static bool cut_table(cutter *c, qg_scan *s, char open, qg_slice *table)
+{
+    qg_scan_peek(s);
+    const char *start = s->at;
+    if (!qg_scan_skip(s))
+        return false;
+    if (*start != open || table->p)
+        return true;
+    *table = qg_slice_of(start, (size_t)(s->at - start));
+    c->rc = qg_buf_add(&c->rest, c->done, (size_t)(start - c->done));
+    if (c->rc == QG_OK)
+        c->rc = qg_buf_adds(&c->rest, open == '{' ? "{}" : "[]");
+    c->done = s->at;
+    return c->rc == QG_OK;
+}
+
+static bool cut_member(cutter *c, qg_scan *s, qg_slice name, bool outer);
+
+static bool cut_object(cutter *c, qg_scan *s, bool outer)
+{
+    if (!qg_scan_take(s, '{'))
+        return false;
+    if (qg_scan_take(s, '}'))
+        return true;
+    do {
+        qg_slice name;
+        if (qg_scan_string(s, &c->l->room[0], &name) != QG_OK || !qg_scan_take(s, ':') ||
+            !cut_member(c, s, name, outer))
+            return false;
+    } while (qg_scan_take(s, ','));
+    return qg_scan_take(s, '}');
+}
+
+static bool cut_member(cutter *c, qg_scan *s, qg_slice name, bool outer)
+{
+    if (outer && qg_slice_is(name, "model") && qg_scan_peek(s) == '{')
+        return cut_object(c, s, false);
+    if (!outer && qg_slice_is(name, "vocab"))
+        return cut_table(c, s, '{', &c->l->vocab);
+    if (!outer && qg_slice_is(name, "merges"))
+        return cut_table(c, s, '[', &c->l->merges);
+    return qg_scan_skip(s);
+}
+
+/* The document without its two tables as a tree; QG_ERR_FORMAT also when it is no JSON. */
+static qg_status parse_rest(loader *l, qg_slice json, json_t **root)
+{
+    cutter c = {.l = l, .done = json.p};
+    qg_scan s = over(json);
+    qg_buf_init(&c.rest, json.n + 16);
+    bool whole = cut_object(&c, &s, true) && !qg_scan_peek(&s);
+    if (c.rc == QG_OK)
+        c.rc = whole ? qg_buf_add(&c.rest, c.done, (size_t)(json.p + json.n - c.done))
+                     : qg_buf_add(&c.rest, json.p, json.n);
+    if (c.rc == QG_OK)
+        c.rc = qg_json_parse(whole ? qg_buf_slice(&c.rest) : json, 0, root, l->err);
+    else
+        no_memory(l->err);
+    qg_buf_free(&c.rest);
+    return c.rc;
+}
+
 static qg_status read_tree(loader *l, const json_t *root)
 {
     QG_TRY(qg_tok_check_components(root, &l->tok->nfc, l->err));
     const json_t *model = json_object_get(root, "model");
-    json_t *vocab;
-    json_t *merges;
+    json_t *table;
     json_t *added = NULL;
-    QG_TRY(qg_json_get_object(model, "vocab", &vocab, l->err));
-    QG_TRY(qg_json_get_array(model, "merges", &merges, l->err));
+    QG_TRY(qg_json_get_object(model, "vocab", &table, l->err));
+    QG_TRY(qg_json_get_array(model, "merges", &table, l->err));
     QG_TRY(qg_json_opt_array(root, "added_tokens", &added, l->err));
-    l->vocab = vocab;
-    l->merges = merges;
+    if (!l->vocab.p || !l->merges.p)
+        return broken(l->err);
     l->added = added;
     QG_TRY(read_vocab(l));
     QG_TRY(read_added(l));
-    QG_TRY(qg_vocab_index(&l->tok->vocab, l->err));
     QG_TRY(check_bytes(&l->tok->vocab, l->err));
     return read_merges(l);
+}
+
+static qg_status read_parts(loader *l, qg_slice json)
+{
+    json_t *root;
+    QG_TRY(parse_rest(l, json, &root));
+    qg_status rc = read_tree(l, root);
+    json_decref(root);
+    return rc;
 }
 
 static qg_status open_parts(loader *l, qg_slice json)
@@ -315,11 +508,18 @@ static qg_status open_parts(loader *l, qg_slice json)
     if (json.n > QG_MAX_TOKENIZER_BYTES)
         return qg_fail(l->err, QG_ERR_FORMAT, "%zu bytes, more than %u", json.n,
                        QG_MAX_TOKENIZER_BYTES);
-    json_t *root;
-    QG_TRY(qg_json_parse(json, 0, &root, l->err));
-    qg_status rc = read_tree(l, root);
-    json_decref(root);
-    if (rc == QG_OK && qg_bpe_init(&l->tok->bpe, l->pairs, l->n_pairs) != QG_OK)
+    qg_status rc = read_parts(l, json);
+    if (rc != QG_OK && rc != QG_ERR_NOMEM) {
+        json_t *whole;
+        qg_err e;
+        if (qg_json_parse(json, 0, &whole, &e) == QG_OK)
+            json_decref(whole);
+        else
+            rc = qg_fail(l->err, QG_ERR_FORMAT, "%s", e.msg);
+    }
+    qg_bpe *bpe = &l->tok->bpe;
+    if (rc == QG_OK && (qg_bpe_init(bpe, l->pairs, l->n_pairs) != QG_OK ||
+                        qg_bpe_find_chars(bpe, &l->tok->vocab, l->pairs, l->n_pairs) != QG_OK))
         rc = no_memory(l->err);
     return rc == QG_OK ? mark_whole(l->tok, l->err) : rc;
 }
@@ -330,8 +530,12 @@ qg_status qg_tok_open(qg_tok **out, qg_slice json, qg_err *err)
     loader l = {.tok = qg_calloc(1, sizeof *l.tok), .err = err};
     if (!l.tok)
         return no_memory(err);
+    for (size_t i = 0; i < QG_COUNT(l.room); i++)
+        qg_buf_init(&l.room[i], QG_MAX_TOKENIZER_BYTES);
     qg_status rc = open_parts(&l, json);
     qg_mfree(l.pairs);
+    for (size_t i = 0; i < QG_COUNT(l.room); i++)
+        qg_buf_free(&l.room[i]);
     if (rc != QG_OK) {
         qg_tok_close(l.tok);
         return qg_fail_prefix(err, rc, "tokenizer.json");

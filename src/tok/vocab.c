@@ -83,8 +83,9 @@ qg_status qg_vocab_set(qg_vocab *vocab, int32_t id, qg_slice bytes, unsigned fla
     return QG_OK;
 }
 
-/* The slot that holds these bytes, or the free one where they belong. */
-static inline qg_vocab_slot *probe(const qg_vocab *vocab, qg_slice bytes, uint64_t h)
+/* The slot of the token with these bytes that is PAIRED or not, or the free one where it belongs. */
+static inline qg_vocab_slot *probe(const qg_vocab *vocab, qg_slice bytes, uint64_t h,
+                                   unsigned paired)
 {
     size_t mask = vocab->n_slots - 1;
     for (size_t i = h & mask;; i = (i + 1) & mask) {
@@ -92,7 +93,7 @@ static inline qg_vocab_slot *probe(const qg_vocab *vocab, qg_slice bytes, uint64
         if (slot->id < 0)
             return slot;
         const qg_vocab_token *t = &vocab->token[slot->id];
-        if (slot->tag == h >> 32 && t->n == bytes.n &&
+        if (slot->tag == h >> 32 && t->n == bytes.n && (t->flags & QG_TOKEN_PAIRED) == paired &&
             memcmp(vocab->bytes + t->at, bytes.p, bytes.n) == 0)
             return slot;
     }
@@ -109,15 +110,18 @@ qg_status qg_vocab_index(qg_vocab *vocab, qg_err *err)
     memset(vocab->slots, 0xFF, n_slots * sizeof *vocab->slots);
     vocab->n_slots = n_slots;
     for (int32_t id = 0; id < vocab->n_ids; id++) {
-        if (!(vocab->token[id].flags & QG_TOKEN_PAIRED))
+        unsigned flags = vocab->token[id].flags;
+        if (!flags)
             continue;
         qg_slice bytes = qg_vocab_bytes(vocab, id);
         uint64_t h = hash(bytes);
-        qg_vocab_slot *slot = probe(vocab, bytes, h);
+        qg_vocab_slot *slot = probe(vocab, bytes, h, flags & QG_TOKEN_PAIRED);
         if (slot->id >= 0)
             return qg_fail(err, QG_ERR_FORMAT, "tokens %d and %d have the same bytes", slot->id,
                            id);
         *slot = (qg_vocab_slot){.tag = (uint32_t)(h >> 32), .id = id};
+        if (!(flags & QG_TOKEN_PAIRED))
+            continue;
         if (bytes.n > vocab->longest)
             vocab->longest = bytes.n;
         if (bytes.n == 1)
@@ -128,7 +132,13 @@ qg_status qg_vocab_index(qg_vocab *vocab, qg_err *err)
 
 int32_t qg_vocab_find(const qg_vocab *vocab, qg_slice bytes)
 {
-    return bytes.n > vocab->longest ? -1 : probe(vocab, bytes, hash(bytes))->id;
+    return bytes.n > vocab->longest ? -1
+                                    : probe(vocab, bytes, hash(bytes), QG_TOKEN_PAIRED)->id;
+}
+
+int32_t qg_vocab_find_as(const qg_vocab *vocab, qg_slice bytes, bool paired)
+{
+    return probe(vocab, bytes, hash(bytes), paired ? QG_TOKEN_PAIRED : 0)->id;
 }
 
 qg_slice qg_vocab_bytes(const qg_vocab *vocab, int32_t id)

@@ -31,7 +31,7 @@ typedef struct qg_vocab {
     int32_t n_ids;
     char *bytes; /* [n_bytes] of all tokens, one behind the other */
     size_t n_bytes, cap_bytes;
-    qg_vocab_slot *slots; /* [n_slots], a power of two: the PAIRED tokens by their bytes */
+    qg_vocab_slot *slots; /* [n_slots], a power of two: tokens by their bytes, PAIRED and others */
     size_t n_slots;
     size_t longest;       /* bytes of the longest PAIRED token */
     int32_t byte_id[256]; /* token of one byte, or -1 */
@@ -45,11 +45,15 @@ void qg_vocab_free(qg_vocab *vocab);
 /* Sets the token of a free id in [0, n_ids).  bytes.n <= QG_MAX_TOKEN_BYTES. */
 qg_status qg_vocab_set(qg_vocab *vocab, int32_t id, qg_slice bytes, unsigned flags);
 
-/* Makes the PAIRED tokens findable.  QG_ERR_FORMAT when two have the same bytes. */
+/* Makes the tokens that are there by now findable.  QG_ERR_FORMAT when two PAIRED ones, or two
+ * others, have the same bytes. */
 qg_status qg_vocab_index(qg_vocab *vocab, qg_err *err);
 
 /* Id of the PAIRED token with these bytes, or -1. */
 int32_t qg_vocab_find(const qg_vocab *vocab, qg_slice bytes);
+
+/* The same, of the tokens that are PAIRED or of the others. */
+int32_t qg_vocab_find_as(const qg_vocab *vocab, qg_slice bytes, bool paired);
 
 /* Bytes of an id, the empty slice when it has no token (any id may be asked). */
 qg_slice qg_vocab_bytes(const qg_vocab *vocab, int32_t id);
