@@ -3,8 +3,8 @@
  *     bench_tok TOKENIZER.json TEXT-FILE…
  *
  * Prints the time to open the tokenizer (the best of five) and MB/s (10^6 bytes) for each text (the
- * best of several runs, added tokens parsed); without texts, seconds for 10 MB of hostile ones, which
- * must stay linear.  tools/bench_tok runs it beside Hugging Face tokenizers. */
+ * best of several runs, added tokens parsed); without texts, seconds for 10 MB of hostile ones,
+ * which must stay linear.  tools/bench_tok runs it beside Hugging Face tokenizers. */
 #include "tok/tok.h"
 #include "base/clock.h"
 #include "base/map.h"

@@ -35,9 +35,8 @@ static qg_status open_checked(qg_map *map, const char *path, bool own, qg_err *e
         rc = qg_fail(err, QG_ERR_ARG, "%s: others may have written it", path);
         goto out;
     }
-    map->id = (qg_file_id){.inode = st.st_ino,
-                           .mtime_ns = ns_of(st.st_mtim),
-                           .ctime_ns = ns_of(st.st_ctim)};
+    map->id = (qg_file_id){
+        .inode = st.st_ino, .mtime_ns = ns_of(st.st_mtim), .ctime_ns = ns_of(st.st_ctim)};
     if (st.st_size == 0)
         goto out;
     void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);

@@ -38,9 +38,9 @@ struct qg_engine {
     qg_modeldir *dir;
     qg_tok *tok;
     qg_tmpl *tmpl;
-    qg_guard *guard; /* NULL unless tokenizer and template are open */
+    qg_guard *guard;        /* NULL unless tokenizer and template are open */
     qg_packcache packcache; /* what model may be made of */
-    qg_model *model; /* NULL unless weights are open, and so everything below */
+    qg_model *model;        /* NULL unless weights are open, and so everything below */
     qg_pool *pool;
     qg_scratch *scratch;
     qg_head *head; /* columns of the answers; NULL when verdicts cannot be forced */

@@ -18,8 +18,8 @@ enum {
     SAMPLES = 64,        /* pages of each file that the key looks at besides its first 64 KiB */
     PAGE = 4096,
 };
-/* A file's times move by ticks of the system's clock: a write within the tick of the last one leaves
- * them as they were.  A second is more than any tick. */
+/* A file's times move by ticks of the system's clock: a write within the tick of the last one
+ * leaves them as they were.  A second is more than any tick. */
 static const int64_t settled_ns = 1000000000;
 
 /* ---- key ------------------------------------------------------------------------------------- */

@@ -15,10 +15,10 @@
 typedef struct qg_packcache {
     char *dir, *name; /* NULL: no cache */
     qg_buf key;
-    qg_packfile file;           /* empty unless it was there and fits */
-    bool write;                 /* make or replace the file once the model is open */
-    const qg_modeldir *model;   /* the files the key is about */
-    qg_err note;                /* what did not work, or empty; never an error of opening */
+    qg_packfile file;         /* empty unless it was there and fits */
+    bool write;               /* make or replace the file once the model is open */
+    const qg_modeldir *model; /* the files the key is about */
+    qg_err note;              /* what did not work, or empty; never an error of opening */
 } qg_packcache;
 
 /* Looks in directory dir (NULL: no cache) for what fits model and opt, maps and checks it.

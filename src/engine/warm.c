@@ -34,11 +34,8 @@ static qg_status compute(qg_engine *e, const qg_ids *ids, qg_kv_seq *seq)
     while (at < n) {
         int32_t rows = 0;
         for (; at < n && rows < e->step.cap; at++)
-            e->step.rows[rows++] = (qg_row){.id = ids->p[at],
-                                            .pos = at,
-                                            .slot = at,
-                                            .tree_base = INT32_MAX,
-                                            .seq = seq};
+            e->step.rows[rows++] = (qg_row){
+                .id = ids->p[at], .pos = at, .slot = at, .tree_base = INT32_MAX, .seq = seq};
         QG_TRY(qg_model_forward(e->model, e->scratch, e->pool, e->step.rows, rows, e->step.hidden,
                                 NULL, NULL));
     }

@@ -10,8 +10,8 @@
 #include "engine/engine_int.h"
 
 /* Computes the prefixes that the prefix cache lacks and pins them there; then *image (caller frees
- * with qg_big_free, *n_bytes 0: nothing) is what qg_warm_restore takes.  QG_ERR_NOMEM or what a pass
- * gives. */
+ * with qg_big_free, *n_bytes 0: nothing) is what qg_warm_restore takes.  QG_ERR_NOMEM or what a
+ * pass gives. */
 qg_status qg_warm_make(qg_engine *engine, uint8_t **image, size_t *n_bytes);
 
 /* Puts the KV of an image into the prefix cache, pinned: the prefixes in it whose ids are this

@@ -206,8 +206,7 @@ qg_status qg_packfile_write(const char *dir, const char *name, qg_slice key,
                             const qg_slice parts[QG_PACKFILE_PARTS], qg_pool *pool, qg_err *err)
 {
     qg_packfile_head head;
-    if (!name[0] || name[0] == '.' || strchr(name, '/') ||
-        key.n > QG_PACKFILE_BORDER - sizeof head)
+    if (!name[0] || name[0] == '.' || strchr(name, '/') || key.n > QG_PACKFILE_BORDER - sizeof head)
         return qg_fail(err, QG_ERR_ARG, "%s: no name for a file of packed weights", name);
     QG_TRY(lay_out(&head, key, parts, pool, err));
     QG_TRY(make_dir(dir, err));

@@ -259,7 +259,7 @@ static qg_status check_complete(qg_bound *b, const qg_modeldir *dir, qg_err *err
 
 /* Published Gen files say "tied" and store lm_head.weight all the same, equal to the embedding:
  * then one matrix serves both.  If it differs it is what the model was saved with, so use it. */
-static void settle_lm_head(qg_bound *b, const qg_modeldir *dir)
+void qg_settle_lm_head(qg_bound *b, const qg_modeldir *dir)
 {
     const qg_tensor *e = b->embed, *h = b->lm_head;
     if (b->stream || !qg_modeldir_config(dir)->tied || !h)
@@ -287,9 +287,7 @@ qg_status qg_bind(qg_bound *out, const qg_modeldir *dir, qg_err *err)
         rc = take_tensor(out, qg_modeldir_tensor_at(dir, i), c, err);
     if (rc == QG_OK)
         rc = check_complete(out, dir, err);
-    if (rc == QG_OK)
-        settle_lm_head(out, dir);
-    else
+    if (rc != QG_OK)
         qg_unbind(out);
     return rc;
 }

@@ -29,6 +29,9 @@ typedef struct qg_bound {
  * no product of two of them and an element size leaves 63 bits).  qg_unbind frees only the list. */
 qg_status qg_bind(qg_bound *out, const qg_modeldir *dir, qg_err *err);
 void qg_unbind(qg_bound *bound);
+/* Where both are stored and tied: compares lm_head.weight with the embedding, then clears
+ * bound->lm_head (equal) or sets lm_head_differs.  Reads both whole: a third of a second. */
+void qg_settle_lm_head(qg_bound *bound, const qg_modeldir *dir);
 
 /* ---- packed: what the kernels read ----------------------------------------------------------- */
 
@@ -60,9 +63,10 @@ struct qg_model {
     qg_layer *layers; /* [n_layers] */
     qg_matrix out;    /* [vocab_size][hidden]; also the embedding when embed is NULL */
     const qg_tensor *embed;
-    float *norm;     /* [hidden] */
-    float *inv_freq; /* [head_dim / 2] */
-    uint8_t *mem;    /* all packed matrices and norm vectors */
+    float *norm;       /* [hidden] */
+    float *inv_freq;   /* [head_dim / 2] */
+    uint32_t *differs; /* [1] what qg_settle_lm_head found: it would take longer than mapping */
+    uint8_t *mem;      /* all packed matrices and vectors, and what was found out while packing */
     size_t mem_bytes;
     bool mem_borrowed; /* mem is the caller's, read only */
     bool lm_head_differs;
@@ -77,8 +81,7 @@ int32_t qg_heads_inner(const qg_stream_heads *heads); /* 0 for NULL */
 
 /* Fills the matrices and vectors of model (gemm and cfg are set) from bound, or takes them as they
  * lie in packed, when that has just their size. */
-qg_status qg_pack(qg_model *model, const qg_bound *bound, qg_slice packed, qg_pool *pool,
-                  qg_err *err);
+qg_status qg_pack(qg_model *model, qg_bound *bound, qg_slice packed, qg_pool *pool, qg_err *err);
 
 /* Factors that even out the inputs of a layer's products, and what they make of the weights'
  * columns (their inverses): all powers of two. */

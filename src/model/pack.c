@@ -188,6 +188,7 @@ static void lay_out(qg_model *m, qg_carve *c)
     int64_t hidden = cfg->hidden, inter = cfg->intermediate;
     int64_t q = (int64_t)cfg->n_heads * cfg->head_dim,
             kv = (int64_t)cfg->n_kv_heads * cfg->head_dim;
+    m->differs = qg_carve_take(c, 1, sizeof *m->differs);
     if (!m->heads)
         place(m->gemm, c, &m->out, cfg->vocab_size, hidden);
     m->norm = place_vector(c, cfg->hidden);
@@ -269,19 +270,17 @@ static qg_status pack_output(qg_model *m, const qg_bound *bound, qg_pool *pool, 
 
 static qg_status pack_all(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err)
 {
+    *m->differs = bound->lm_head_differs;
     QG_TRY(pack_output(m, bound, pool, err));
     copy_vector(m->norm, bound->norm);
     qg_rope_freqs(m->inv_freq, m->cfg->head_dim, m->cfg->rope_theta);
     return pack_layers(m, bound, pool, err);
 }
 
-qg_status qg_pack(qg_model *m, const qg_bound *bound, qg_slice packed, qg_pool *pool, qg_err *err)
+/* Memory for everything, or what the caller has. */
+static qg_status find_room(qg_model *m, qg_slice packed, qg_err *err)
 {
     qg_carve c = {0};
-    if (bound->stream)
-        QG_TRY(qg_heads_pack(m, bound, err));
-    m->embed = bound->lm_head || bound->stream ? bound->embed : NULL;
-    m->lm_head_differs = bound->lm_head_differs;
     lay_out(m, &c);
     m->mem_borrowed = !c.overflow && packed.n == c.at && (uintptr_t)packed.p % 64 == 0;
     if (m->mem_borrowed)
@@ -291,5 +290,19 @@ qg_status qg_pack(qg_model *m, const qg_bound *bound, qg_slice packed, qg_pool *
     m->mem_bytes = c.at;
     c = (qg_carve){.base = m->mem};
     lay_out(m, &c);
+    return QG_OK;
+}
+
+qg_status qg_pack(qg_model *m, qg_bound *bound, qg_slice packed, qg_pool *pool, qg_err *err)
+{
+    if (bound->stream)
+        QG_TRY(qg_heads_pack(m, bound, err));
+    QG_TRY(find_room(m, packed, err));
+    if (!m->mem_borrowed)
+        qg_settle_lm_head(bound, m->dir);
+    else if (m->cfg->tied && bound->lm_head && !(bound->lm_head_differs = *m->differs != 0))
+        bound->lm_head = NULL;
+    m->embed = bound->lm_head || bound->stream ? bound->embed : NULL;
+    m->lm_head_differs = bound->lm_head_differs;
     return m->mem_borrowed ? QG_OK : pack_all(m, bound, pool, err);
 }

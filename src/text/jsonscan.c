@@ -4,8 +4,7 @@
 
 char qg_scan_peek(qg_scan *s)
 {
-    while (s->at < s->end &&
-           (*s->at == ' ' || *s->at == '\n' || *s->at == '\r' || *s->at == '\t'))
+    while (s->at < s->end && (*s->at == ' ' || *s->at == '\n' || *s->at == '\r' || *s->at == '\t'))
         s->at++;
     return s->at < s->end ? *s->at : 0;
 }
@@ -138,8 +137,8 @@ static const char *string_end(const char *p, const char *end)
 
 static inline bool in_word(char c)
 {
-    return (uint8_t)c > ' ' && c != ',' && c != ']' && c != '}' && c != ':' && c != '"' && c != '[' &&
-           c != '{';
+    return (uint8_t)c > ' ' && c != ',' && c != ']' && c != '}' && c != ':' && c != '"' &&
+           c != '[' && c != '{';
 }
 
 bool qg_scan_skip(qg_scan *s)

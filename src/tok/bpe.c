@@ -11,11 +11,11 @@ enum {
     RANK_BITS = 22,
     RANK_MASK = (1 << RANK_BITS) - 1,
     NO_RANK = RANK_MASK, /* of a free slot, too: all its bits are set */
-    FILTER_BITS = 20, /* 128 KiB; with Qwen3's 151,387 merges one pair in seven passes wrongly */
+    FILTER_BITS = 20,    /* 128 KiB; with Qwen3's 151,387 merges one pair in seven passes wrongly */
     FILTER_SHIFT = 64 - FILTER_BITS,
-    LOW = 256,           /* pairs of ids below this have a table of their own */
-    SHORT = 32,          /* up to here searching the row beats keeping a heap */
-    ON_STACK = 256,      /* bytes of a piece whose row fits the stack */
+    LOW = 256,      /* pairs of ids below this have a table of their own */
+    SHORT = 32,     /* up to here searching the row beats keeping a heap */
+    ON_STACK = 256, /* bytes of a piece whose row fits the stack */
 };
 #define FREE UINT64_MAX
 
@@ -165,7 +165,8 @@ static qg_status encode_short(const qg_bpe *bpe, int32_t *id, size_t n, qg_ids *
     return qg_ids_add(out, id, n);
 }
 
-/* ---- long rows: linked, with a heap ----------------------------------------------------------- */
+/* ---- long rows: linked, with a heap -----------------------------------------------------------
+ */
 
 /* A heap entry is rank << 32 | place, so that the smallest is the lowest rank, leftmost.  It is out
  * of date when the pair at its place has another rank by now: no two pairs share one.  A join takes
@@ -292,8 +293,7 @@ qg_status qg_bpe_encode(const qg_bpe *bpe, const qg_vocab *vocab, qg_slice piece
         return QG_ERR_NOMEM;
     row r = row_over(memory, piece.n);
     r.n = (uint32_t)begin(bpe, vocab, piece, r.id);
-    qg_status rc =
-        r.n <= SHORT ? encode_short(bpe, r.id, r.n, out) : encode_long(bpe, &r, out);
+    qg_status rc = r.n <= SHORT ? encode_short(bpe, r.id, r.n, out) : encode_long(bpe, &r, out);
     if (memory != here)
         qg_mfree(memory);
     return rc;
@@ -302,17 +302,18 @@ qg_status qg_bpe_encode(const qg_bpe *bpe, const qg_vocab *vocab, qg_slice piece
 /* ---- characters that come first --------------------------------------------------------------
  *
  * Say that every merge ranks behind those that make its two sides (trained merges do).  Then merges
- * happen in the order of their ranks: each rank is done with everywhere before the next.  A character
- * whose bytes, alone, become one token T by merges up to rank r will do so in any text unless a merge
- * of a lower rank takes one of its parts away first: one whose right side is a beginning of it, or
- * whose left side is an end of it with something behind that begins a character.  When no such merge
- * ranks before r, taking T from the start changes nothing: T joins nothing before r anyway.  Merges
- * with ASCII on the other side are left out here and minded in begin().  In Qwen3's vocabulary 5,000
- * of 8,500 Chinese characters qualify, four fifths of those in a text. */
+ * happen in the order of their ranks: each rank is done with everywhere before the next.  A
+ * character whose bytes, alone, become one token T by merges up to rank r will do so in any text
+ * unless a merge of a lower rank takes one of its parts away first: one whose right side is a
+ * beginning of it, or whose left side is an end of it with something behind that begins a
+ * character.  When no such merge ranks before r, taking T from the start changes nothing: T joins
+ * nothing before r anyway.  Merges with ASCII on the other side are left out here and minded in
+ * begin().  In Qwen3's vocabulary 5,000 of 8,500 Chinese characters qualify, four fifths of those
+ * in a text. */
 
 typedef struct borders {
-    uint32_t *as_right, *as_left; /* [n_ids] lowest rank of the merges across two characters, neither
-                                     ASCII, that have this token on that side */
+    uint32_t *as_right, *as_left; /* [n_ids] lowest rank of the merges across two characters,
+                                     neither ASCII, that have this token on that side */
     uint32_t *made;               /* [n_ids] highest rank of those that make it, 0: none */
 } borders;
 
@@ -342,8 +343,8 @@ static bool find_borders(borders *b, const qg_bpe *bpe, const qg_vocab *vocab,
     return true;
 }
 
-/* Whether the character with these bytes, whose token is id, is made before anything can take a part
- * of it. */
+/* Whether the character with these bytes, whose token is id, is made before anything can take a
+ * part of it. */
 static bool comes_first(const borders *b, const qg_vocab *vocab, qg_slice bytes, int32_t id)
 {
     uint32_t r = b->made[id];

@@ -27,15 +27,17 @@ enum { QG_BPE_CHARS = 0x10000 };
 qg_status qg_bpe_init(qg_bpe *bpe, const qg_bpe_pair *pairs, size_t n);
 void qg_bpe_free(qg_bpe *bpe);
 
-/* Finds the characters whose bytes are always joined to one token first, whatever stands beside them:
- * encoding may then begin with characters instead of bytes, three times less work for Chinese, and
- * gives the same tokens.  pairs [n] as in qg_bpe_init; vocab must be indexed.  Without this call, or
- * when the merges do not have the order that it takes, encoding begins with bytes.  QG_ERR_NOMEM. */
+/* Finds the characters whose bytes are always joined to one token first, whatever stands beside
+ * them: encoding may then begin with characters instead of bytes, three times less work for
+ * Chinese, and gives the same tokens.  pairs [n] as in qg_bpe_init; vocab must be indexed.  Without
+ * this call, or when the merges do not have the order that it takes, encoding begins with bytes.
+ * QG_ERR_NOMEM. */
 qg_status qg_bpe_find_chars(qg_bpe *bpe, const qg_vocab *vocab, const qg_bpe_pair *pairs, size_t n);
 
 /* Appends the tokens of piece to out.  Every byte of it must have a token of its own in vocab
- * (qg_tok_open sees to that for bytes of valid UTF-8).  piece need not be UTF-8.  piece.n < 2^32.  Time n log n; pieces
- * longer than 256 bytes take 32 bytes of memory for each of theirs while this runs. */
+ * (qg_tok_open sees to that for bytes of valid UTF-8).  piece need not be UTF-8.  piece.n < 2^32.
+ * Time n log n; pieces longer than 256 bytes take 32 bytes of memory for each of theirs while this
+ * runs. */
 qg_status qg_bpe_encode(const qg_bpe *bpe, const qg_vocab *vocab, qg_slice piece, qg_ids *out)
     __attribute__((warn_unused_result));
 

@@ -365,9 +365,8 @@ static qg_status read_merges(loader *l)
             continue;
         qg_status rc = split_merge(l, &s, &left, &right);
         if (rc != QG_OK)
-            return rc == QG_ERR_NOMEM
-                       ? no_memory(l->err)
-                       : qg_fail(l->err, rc, "merge %zu is not a pair of tokens", i);
+            return rc == QG_ERR_NOMEM ? no_memory(l->err)
+                                      : qg_fail(l->err, rc, "merge %zu is not a pair of tokens", i);
         if (l->n_pairs == QG_MAX_TOKENIZER_IDS)
             return qg_fail(l->err, QG_ERR_FORMAT, "more than %d merges", QG_MAX_TOKENIZER_IDS);
         QG_TRY(grow_pairs(l, &cap));
@@ -405,8 +404,8 @@ static qg_status mark_whole(qg_tok *tok, qg_err *err)
     return rc == QG_OK ? QG_OK : no_memory(err);
 }
 
-/* Goes through the document for the two tables; what lies around them is copied.  Its functions give
- * false for what they do not understand. */
+/* Goes through the document for the two tables; what lies around them is copied.  Its functions
+ * give false for what they do not understand. */
 typedef struct cutter {
     loader *l;
     const char *done; /* copied up to here */

@@ -83,7 +83,8 @@ qg_status qg_vocab_set(qg_vocab *vocab, int32_t id, qg_slice bytes, unsigned fla
     return QG_OK;
 }
 
-/* The slot of the token with these bytes that is PAIRED or not, or the free one where it belongs. */
+/* The slot of the token with these bytes that is PAIRED or not, or the free one where it belongs.
+ */
 static inline qg_vocab_slot *probe(const qg_vocab *vocab, qg_slice bytes, uint64_t h,
                                    unsigned paired)
 {
@@ -132,8 +133,7 @@ qg_status qg_vocab_index(qg_vocab *vocab, qg_err *err)
 
 int32_t qg_vocab_find(const qg_vocab *vocab, qg_slice bytes)
 {
-    return bytes.n > vocab->longest ? -1
-                                    : probe(vocab, bytes, hash(bytes), QG_TOKEN_PAIRED)->id;
+    return bytes.n > vocab->longest ? -1 : probe(vocab, bytes, hash(bytes), QG_TOKEN_PAIRED)->id;
 }
 
 int32_t qg_vocab_find_as(const qg_vocab *vocab, qg_slice bytes, bool paired)
