@@ -262,7 +262,8 @@ typedef struct qg_result {
     double p_categories[QG_MAX_CATEGORIES];
     double p_refusal; /* of Yes; -1 not asked */
 
-    const char *text; /* exactly what the model writes, 0-terminated, without end token */
+    const char *source; /* "model", or "rule" (qg_result_make) */
+    const char *text;   /* exactly what the model writes, 0-terminated, without end token */
     size_t text_bytes;
     const int32_t *ids; /* [n_ids] ids of text; then end_id if finished */
     size_t n_ids;
@@ -282,6 +283,12 @@ typedef struct qg_result {
  * Must not be called from a completion callback. */
 QG_API qg_status qg_judge(qg_engine *engine, const qg_request *req, qg_result **out, qg_err *err);
 QG_API void qg_result_free(qg_result *result);
+/* A verdict that a rule of the caller's has made: probability 1, source "rule", text as the model
+ * would write it (a reply's Refusal is No).  role: "user" or "assistant"; category: a canonical
+ * name (qg_category_name), NULL only with QG_SAFE.  Free with qg_result_free.  QG_ERR_ARG,
+ * QG_ERR_NOMEM. */
+QG_API qg_status qg_result_make(const qg_engine *engine, const char *role, qg_severity severity,
+                                const char *category, qg_result **out, qg_err *err);
 
 typedef struct qg_job qg_job;
 

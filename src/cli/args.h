@@ -31,7 +31,7 @@ typedef struct cli_list {
  */
 typedef struct cli_args {
     const char *model, *cpu, *dtype, *decode, *special, *response, *response_file, *messages, *host;
-    const char *log, *cache;
+    const char *log, *cache, *policy, *audit_log;
     cli_list names, api_keys;
     int32_t threads, max_model_len, port, concurrency, step_rows, request_timeout_s, max_jobs;
     int32_t kv_mib, prompt_tokens, repeat;

@@ -40,6 +40,10 @@ int cmd_serve(const cli_args *args)
     opt.n_api_keys = (size_t)local.api_keys.n;
     if (args->decode && !strcmp(args->decode, "generate"))
         opt.decode = QG_DECODE_GENERATE;
+    opt.policy = args->policy ? args->policy : getenv("QGUARD_POLICY");
+    if (opt.policy && !*opt.policy)
+        opt.policy = NULL;
+    opt.audit_log = args->audit_log;
     opt.request_timeout_ms = args->request_timeout_s * 1000;
     opt.log = log_line;
     opt.log_ud = &local;

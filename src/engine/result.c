@@ -33,6 +33,7 @@ static box *new_box(const qg_job *job)
     qg_buf_init(&b->text, QG_MAX_TEXT_BYTES);
     b->pub.role = job->judged == QG_PROMPT ? "user" : "assistant";
     b->pub.severity = QG_SEVERITY_UNKNOWN;
+    b->pub.source = "model";
     b->pub.refusal = -1;
     b->pub.p_refusal = -1;
     b->pub.n_prompt_tokens = job->n_prompt;
@@ -79,7 +80,7 @@ qg_result *qg_result_of_verdict(const qg_engine *engine, const qg_job *job, cons
     if (!b)
         return NULL;
     qg_status rc = qg_verdict_text(v, &b->text);
-    if (rc == QG_OK)
+    if (rc == QG_OK && engine->guard && qg_guard_forced(engine->guard, NULL) == QG_OK)
         rc = qg_verdict_ids(v, qg_guard_labels(engine->guard), &b->ids);
     if (rc == QG_OK && engine->n_eos)
         rc = qg_ids_push(&b->ids, engine->eos[0]);
@@ -91,6 +92,32 @@ qg_result *qg_result_of_verdict(const qg_engine *engine, const qg_job *job, cons
     b->pub.refusal = v->refusal;
     set_probabilities(&b->pub, v);
     return finish(b, rc);
+}
+
+qg_status qg_result_make(const qg_engine *engine, const char *role, qg_severity severity,
+                         const char *category, qg_result **out, qg_err *err)
+{
+    qg_verdict v = {.judged = strcmp(role, "user") == 0 ? QG_PROMPT : QG_REPLY,
+                    .severity = (int)severity,
+                    .category = QG_CATEGORY_NONE};
+    *out = NULL;
+    if (severity != QG_SAFE)
+        v.category = category ? qg_category_find(qg_str(category)) : -1;
+    if ((unsigned)severity >= QG_N_SEVERITIES || v.category < 0 ||
+        (severity == QG_SAFE) != (v.category == QG_CATEGORY_NONE))
+        return qg_fail(err, QG_ERR_ARG, "severity and category do not belong together");
+    v.refusal = v.judged == QG_REPLY ? 0 : -1;
+    v.p_refusal = v.refusal;
+    v.p_severity[severity] = 1;
+    v.p_category[v.category] = 1;
+    qg_job nobody = {.judged = v.judged, .started_us = qg_now_us()};
+    nobody.submitted_us = nobody.started_us;
+    qg_result *result = qg_result_of_verdict(engine, &nobody, &v);
+    if (!result)
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    result->source = "rule";
+    *out = result;
+    return QG_OK;
 }
 
 qg_result *qg_result_of_text(const qg_engine *engine, const qg_job *job)
@@ -159,6 +186,8 @@ char *qg_result_json(const qg_engine *engine, const qg_result *r)
     json_object_set_new(o, "p", probabilities(r));
     json_object_set_new(o, "tokens", tokens);
     json_object_set_new(o, "model", json_string(engine->name));
+    if (strcmp(r->source, "model") != 0)
+        json_object_set_new(o, "source", json_string(r->source));
     if (!r->well_formed)
         json_object_set_new(o, "text", json_stringn(r->text, r->text_bytes));
     /* Nine digits carry a float32 whole; seventeen would only print its noise. */

@@ -128,8 +128,16 @@ static void submit(qg_serve_ask *ask)
     qg_job *handle = NULL;
     qg_err err;
     qg_status rc = QG_ERR_CANCELLED;
+    bool decided = false;
     snprintf(err.msg, sizeof err.msg, "the client has gone");
     if (!atomic_load(&job->gone) && !atomic_load(&job->failed))
+        rc = qg_serve_policy_ask(ask, &decided, &err);
+    if (decided) {
+        ask->err = err;
+        end_ask(ask, rc);
+        return;
+    }
+    if (rc == QG_OK)
         rc = qg_submit(job->srv->engine, &ask->request, on_done, ask, &handle, &err);
     if (rc != QG_OK) {
         ask->err = err;
@@ -173,13 +181,11 @@ static qg_status read_body(qg_serve_job *job)
 
 static void start(qg_serve_job *job)
 {
-    const qg_serve_options *opt = job->srv->opt;
     job->task.run = run_feed;
     job->read_rc = atomic_load(&job->gone) ? QG_ERR_CANCELLED : read_body(job);
     if (job->read_rc != QG_OK)
         job->n_asks = 0;
-    for (size_t i = 0; i < job->n_asks && opt->request_timeout_ms; i++)
-        job->asks[i].request.deadline_us = job->start_us + (int64_t)opt->request_timeout_ms * 1000;
+    qg_serve_policy_begin(job);
     atomic_fetch_add(&job->parts, (int)job->n_asks);
     atomic_store(&job->ready, true);
     feed(job);
@@ -249,8 +255,11 @@ static const qg_serve_ask *failure(const qg_serve_job *job)
 /* In generate mode a model may write anything; text that is no verdict is never Safe. */
 static void check_verdicts(qg_serve_job *job)
 {
-    for (size_t i = 0; i < job->n_asks && !job->how->any_text; i++) {
+    for (size_t i = 0; i < job->n_asks; i++) {
         qg_serve_ask *ask = &job->asks[i];
+        qg_serve_policy_after(ask);
+        if (job->how->any_text)
+            continue;
         if (ask->status == QG_OK && !ask->result->well_formed)
             ask->status = qg_fail(&ask->err, QG_ERR_INTERNAL, "The model wrote no verdict.");
     }
@@ -295,6 +304,7 @@ static void on_free(void *ud)
     }
     if (job->how->free)
         job->how->free(job);
+    qg_policy_unref(job->policy);
     qg_arena_free(&job->arena);
     json_decref(job->root);
     qg_mfree(job);
@@ -314,6 +324,8 @@ void qg_serve_judge(qg_server *srv, qg_http_req *req, const qg_serve_protocol *h
     job->srv = srv;
     job->req = req;
     job->start_us = qg_now_us();
+    job->policy = srv->policy;
+    qg_policy_ref(job->policy);
     qg_arena_init(&job->arena, QG_MAX_TEXT_BYTES);
     atomic_init(&job->parts, 1);
     atomic_init(&job->room, WINDOW);

@@ -15,6 +15,7 @@ static const struct route {
     {POST, "/v1/chat/completions", true, qg_serve_chat}, {GET, "/v1/models", true, qg_serve_models},
     {GET, "/v1/models/*", true, qg_serve_model},         {GET, "/health", false, qg_serve_health},
     {GET | POST, "/ping", false, qg_serve_health},       {GET, "/version", false, qg_serve_version},
+    {GET, "/metrics", false, qg_serve_metrics},
 };
 
 static bool matches(const char *pattern, qg_slice path)
@@ -31,6 +32,12 @@ static const struct route *find_route(qg_slice path)
         if (matches(routes[i].path, path))
             return &routes[i];
     return NULL;
+}
+
+const char *qg_serve_endpoint(qg_slice path)
+{
+    const struct route *route = find_route(path);
+    return route ? route->path : NULL;
 }
 
 static bool allows(const struct route *route, const char *method)

@@ -48,6 +48,7 @@ static void on_end(void *ud, qg_http_req *req, const qg_http_end *end)
 {
     qg_server *srv = ud;
     qg_slice path = qg_http_path(req);
+    qg_metrics_request(srv->metrics, qg_serve_endpoint(path), end->status, (double)end->us / 1e6);
     char shown[128];
     size_t n = path.n < sizeof shown - 1 ? path.n : sizeof shown - 1;
     for (size_t i = 0; i < n; i++)
@@ -58,12 +59,36 @@ static void on_end(void *ud, qg_http_req *req, const qg_http_end *end)
         (double)end->us / 1000, (unsigned long long)end->n_body, qg_http_id(req));
 }
 
+static qg_status open_policy(const qg_serve_options *opt, qg_policy **out, qg_err *err)
+{
+    return opt->policy ? qg_policy_open(out, opt->policy, err) : qg_policy_default(out, err);
+}
+
+/* A policy that is wrong changes nothing; requests under way keep the one they began with. */
+static void reload(qg_server *srv)
+{
+    qg_policy *fresh;
+    qg_err err;
+    if (open_policy(srv->opt, &fresh, &err) != QG_OK) {
+        say(srv, QG_SERVE_LOG_NOTE, "policy not reloaded, the old one stays: %s", err.msg);
+        return;
+    }
+    qg_policy_unref(srv->policy);
+    srv->policy = fresh;
+    say(srv, QG_SERVE_LOG_NOTE, "policy reloaded (%s)",
+        *qg_policy_hash(fresh) ? qg_policy_hash(fresh) : "default");
+}
+
 static void on_signal(void *ud)
 {
     qg_server *srv = ud;
     struct signalfd_siginfo info;
     if (read(srv->signal_fd, &info, sizeof info) != (ssize_t)sizeof info)
         return;
+    if (info.ssi_signo == SIGHUP) {
+        reload(srv);
+        return;
+    }
     say(srv, QG_SERVE_LOG_NOTE,
         qg_http_stopping(srv->http) ? "stopping at once" : "stopping: running requests may finish");
     qg_http_stop(srv->http);
@@ -90,6 +115,7 @@ static void signals_take(signals *s)
     sigemptyset(&s->ours);
     sigaddset(&s->ours, SIGTERM);
     sigaddset(&s->ours, SIGINT);
+    sigaddset(&s->ours, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &s->ours, &s->before);
     sigaction(SIGPIPE, &ignore, &s->pipe_before);
 }
@@ -137,6 +163,22 @@ static void name_model(qg_server *srv)
     srv->n_names = 1;
 }
 
+static qg_status open_desk(qg_server *srv, qg_err *err)
+{
+    QG_TRY(open_policy(srv->opt, &srv->policy, err));
+    QG_TRY(qg_metrics_open(&srv->metrics, err));
+    QG_TRY(qg_admission_open(&srv->admission, err));
+    return srv->opt->audit_log ? qg_audit_open(&srv->audit, srv->opt->audit_log, err) : QG_OK;
+}
+
+static void close_desk(qg_server *srv)
+{
+    qg_audit_close(srv->audit);
+    qg_admission_close(srv->admission);
+    qg_metrics_close(srv->metrics);
+    qg_policy_unref(srv->policy);
+}
+
 static qg_status serve(qg_server *srv, qg_err *err)
 {
     qg_status rc = qg_engine_open(&srv->engine, &srv->opt->engine, err);
@@ -172,7 +214,10 @@ qg_status qg_serve(const qg_serve_options *opt, qg_err *err)
     if (srv.signal_fd < 0)
         rc = qg_fail(err, QG_ERR_IO, "signalfd: %s", strerror(errno));
     else
+        rc = open_desk(&srv, err);
+    if (rc == QG_OK)
         rc = serve(&srv, err);
+    close_desk(&srv);
     if (srv.signal_fd >= 0)
         close(srv.signal_fd);
     signals_give_back(&s);

@@ -4,7 +4,11 @@
 
 #include "serve/messages.h"
 #include "serve/serve.h"
+#include "svc/admission.h"
+#include "svc/audit.h"
 #include "svc/keys.h"
+#include "svc/metrics.h"
+#include "svc/policy.h"
 #include "svc/worker.h"
 
 #include <stdatomic.h>
@@ -19,6 +23,10 @@ typedef struct qg_server {
     const char *const *names; /* [n_names], the first one is answered */
     size_t n_names;
     qg_keys keys;
+    qg_policy *policy;
+    qg_metrics *metrics;
+    qg_admission *admission;
+    qg_audit *audit; /* NULL: none is kept */
     qg_http *http;
     qg_worker *worker; /* submits what is long */
     int signal_fd;
@@ -39,7 +47,11 @@ int64_t qg_serve_now(void);
 void qg_serve_head(void *ud, qg_http_req *req);
 void qg_serve_full(void *ud, qg_http_req *req);
 
+/* The route's own path, which lives for ever and holds nothing of the caller's; NULL = none. */
+const char *qg_serve_endpoint(qg_slice path);
+
 /* Handlers, one file per protocol. */
+void qg_serve_metrics(qg_server *srv, qg_http_req *req);
 void qg_serve_chat(qg_server *srv, qg_http_req *req);
 void qg_serve_models(qg_server *srv, qg_http_req *req);
 void qg_serve_model(qg_server *srv, qg_http_req *req);
@@ -105,6 +117,10 @@ typedef struct qg_serve_ask {
     qg_status status;
     qg_result *result;
     qg_err err;
+    /* the feeder's, read after the post */
+    qg_phase phase;
+    bool by_rule;      /* a rule matched: */
+    qg_rule_hit match; /* (the policy lives as long as the job) */
 } qg_serve_ask;
 
 /* The judgements under way for one request; the first member of a protocol's own struct. */
@@ -116,6 +132,8 @@ struct qg_serve_job {
     qg_serve_job *prev, *next;
     int64_t start_us;
     bool listed;
+    qg_policy *policy; /* as it was when the request came */
+    qg_policy_view view;
     /* the reader's, then read by all; live as long as the job */
     json_t *root;   /* the body, an object */
     qg_arena arena; /* for what read builds */
@@ -150,6 +168,19 @@ void qg_serve_fail_job(qg_serve_job *job, const qg_serve_error *error);
 void qg_serve_reply(qg_serve_job *job, json_t *value);
 /* True when the engine has stopped answering. */
 bool qg_serve_stuck(qg_server *srv);
+
+/* ---- policy_apply.c --------------------------------------------------------------------------
+ */
+
+/* What the policy says for this request: sets job->view. */
+void qg_serve_policy_begin(qg_serve_job *job);
+/* Before the model is asked, on the feeder's thread: leaves out the context that the policy does
+ * not want, sets the deadline, looks through the rules.  *decided: a final rule matched, and
+ * ask->result is its verdict.  QG_ERR_TOO_LONG, QG_ERR_ARG: the text could not be held against the
+ * rules, so it is not judged. */
+qg_status qg_serve_policy_ask(qg_serve_ask *ask, bool *decided, qg_err *err);
+/* When the model has judged: the more severe of model and rule stands. */
+void qg_serve_policy_after(qg_serve_ask *ask);
 
 /* ---- models.c ---------------------------------------------------------------------------------
  */

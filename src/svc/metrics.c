@@ -269,7 +269,6 @@ static void put_now(page *p, const qg_metrics_now *now)
     one(p, "qwen3guard_jobs_running", "gauge", "Judgements under way.", now->engine.jobs_running);
     one(p, "qwen3guard_jobs_waiting", "gauge", "Judgements in the queue.",
         now->engine.jobs_waiting);
-    one(p, "qwen3guard_connections", "gauge", "Open connections.", (double)now->connections);
     one(p, "qwen3guard_kv_used_ratio", "gauge", "KV blocks in use.", kv_used(&now->engine));
     one(p, "process_start_time_seconds", "gauge", "Since 1970.", (double)now->start_seconds);
     one(p, "process_resident_memory_bytes", "gauge", "Resident size.", resident_bytes());
@@ -310,9 +309,22 @@ static void put_vllm(page *p, const qg_metrics *m, const qg_metrics_now *now)
     put_histogram(p, "vllm:request_inference_time_seconds", labels, &m->compute);
 }
 
-qg_status qg_metrics_write(const qg_metrics *m, const qg_metrics_now *now, qg_buf *out)
+/* A served name is the operator's, but a quote in it must not end the label. */
+static void make_label(const char *name, char out[128])
+{
+    size_t n = 0;
+    for (; *name && n < 127; name++)
+        out[n++] = *name == '"' || *name == '\\' || (unsigned char)*name < 0x20 ? '_' : *name;
+    out[n] = 0;
+}
+
+qg_status qg_metrics_write(const qg_metrics *m, const qg_metrics_now *as_read, qg_buf *out)
 {
     page p = {.out = out};
+    char model[128];
+    qg_metrics_now here = *as_read, *now = &here;
+    make_label(as_read->model, model);
+    here.model = model;
     put_requests(&p, m);
     put_verdicts(&p, m);
     put_failures(&p, m);

@@ -52,7 +52,6 @@ void qg_metrics_refusal(qg_metrics *m, const char *why);
 typedef struct qg_metrics_now {
     const char *model, *version, *dtype, *kernel;
     qg_stats engine;
-    uint64_t connections;
     int64_t start_seconds; /* since 1970 */
     bool healthy;
 } qg_metrics_now;

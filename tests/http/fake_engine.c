@@ -158,6 +158,7 @@ static qg_result *make_result(const qg_job *job)
     if (!job->unfinished)
         box->ids[n] = job->stop_id ? job->stop_id : 256;
     *r = (qg_result){.role = box->role,
+                     .source = "model",
                      .well_formed = true,
                      .text = box->text,
                      .text_bytes = n,
@@ -169,6 +170,23 @@ static qg_result *make_result(const qg_job *job)
     if (job->n_top >= 0)
         set_logprobs(box, job);
     return r;
+}
+
+qg_status qg_result_make(const qg_engine *engine, const char *role, qg_severity severity,
+                         const char *category, qg_result **out, qg_err *err)
+{
+    qg_job job = {.category = NONE, .n_top = -1};
+    (void)engine, (void)err;
+    snprintf(job.role, sizeof job.role, "%s", role);
+    for (int i = 0; category && i < NONE; i++)
+        if (!strcmp(category, category_names[i]))
+            job.category = i;
+    job.p[severity] = 1;
+    snprintf(job.text, sizeof job.text, "Safety: %s\nCategories: %s%s", severity_names[severity],
+             category_names[job.category], strcmp(role, "user") ? "\nRefusal: No" : "");
+    *out = make_result(&job);
+    (*out)->source = "rule";
+    return QG_OK;
 }
 
 void qg_result_free(qg_result *result)

@@ -77,6 +77,10 @@ int main(int argc, char **argv)
             keys[opt.n_api_keys++] = value;
         else if (strcmp(argv[i], "--model") == 0)
             opt.engine.model = value;
+        else if (strcmp(argv[i], "--policy") == 0)
+            opt.policy = value;
+        else if (strcmp(argv[i], "--audit-log") == 0)
+            opt.audit_log = value;
         else if (strcmp(argv[i], "--host") == 0)
             opt.host = value;
         else if (strcmp(argv[i], "--port") == 0)
