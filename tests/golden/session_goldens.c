@@ -216,5 +216,5 @@ int main(int argc, char **argv)
     qg_engine_close(engine);
     json_decref(goldens);
     printf("%ld tokens, largest distance %.2g\n", compared, worst);
-    return worst <= atof(argv[3]) ? 0 : 1;
+    return worst <= strtod(argv[3], NULL) ? 0 : 1;
 }
