@@ -1,4 +1,5 @@
 """The C API as a stranger meets it: the header's example, and examples/ against an installation."""
+import functools
 import os
 import re
 import subprocess
@@ -31,18 +32,32 @@ def root(qguard, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def judge(repo, root, tmp_path_factory):
-    """examples/judge.c, built as its comment says against the installation."""
+def build_example(repo, root, tmp_path_factory):
+    return functools.partial(built, repo, root, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def judge(build_example):
+    return build_example("judge")
+
+
+@pytest.fixture(scope="module")
+def stream(build_example):
+    return build_example("stream")
+
+
+def built(repo, root, tmp_path_factory, name):
+    """An example, built as its comment says against the installation."""
     library = next(root.glob("**/libqguard.so"))
-    program = tmp_path_factory.mktemp("judge") / "judge"
+    program = tmp_path_factory.mktemp(name) / name
     env = {**os.environ, "PKG_CONFIG_SYSROOT_DIR": str(root),
            "PKG_CONFIG_PATH": str(next(root.glob("**/qguard.pc")).parent)}
     flags = subprocess.run(["pkg-config", "--cflags", "--libs", "qguard"], check=True,
                            capture_output=True, text=True, env=env).stdout.split()
-    subprocess.run(["cc", *STRICT, repo / "examples/judge.c", *flags, "-o", program], check=True)
+    subprocess.run(["cc", *STRICT, repo / f"examples/{name}.c", *flags, "-o", program], check=True)
 
-    def run(*args):
-        return subprocess.run([program, *args], capture_output=True, text=True, timeout=60,
+    def run(*args, **more):
+        return subprocess.run([program, *args], capture_output=True, text=True, timeout=60, **more,
                               env={**os.environ, "LD_LIBRARY_PATH": str(library.parent)})
 
     return run
@@ -63,3 +78,10 @@ def test_the_example_program_judges_a_reply(judge):
 def test_the_example_program_names_what_is_wrong(judge, tmp_path):
     done = judge(tmp_path, "Hello")
     assert done.returncode == 1 and done.stderr.strip()
+
+
+def test_the_stream_example_watches_a_reply(stream, shared, tmp_path):
+    """A Stream model without a template: the sentence says what is missing, nothing is judged."""
+    done = stream(shared / "goldens/tiny-stream", "hello", input="hi")
+    assert done.returncode == 1 and "tokenizer" in done.stderr
+    assert stream("one").returncode == 2
