@@ -24,6 +24,7 @@ typedef struct qg_step {
     unsigned turn; /* passes so far */
 } qg_step;
 
+enum { QG_VOCAB_ROWS = 16 }; /* tokens picked in one go: the output matrix is read once for them */
 enum { QG_PATH_MAX = 5 * QG_LABEL_IDS }; /* deepest tree node: severity … answer, five pieces */
 
 struct qg_engine {
@@ -55,7 +56,7 @@ struct qg_engine {
     qg_kv *kv;
     qg_prefix *prefix; /* NULL: no prefix cache */
     qg_step step;
-    float *vocab_logits; /* [vocab_size] for generated tokens */
+    float *vocab_logits; /* [QG_VOCAB_ROWS][vocab_size] for generated tokens */
     qg_sample_room sample_room;
     float *heads;                /* [step.cap][labels.width], Stream models only */
     qg_session *oldest, *newest; /* sessions that hold KV, by last use */

@@ -196,7 +196,8 @@ static qg_status open_step(qg_engine *e, qg_err *err)
     s->wants = qg_calloc(cap, sizeof *s->wants);
     s->paths = qg_calloc(cap * QG_PATH_MAX, sizeof *s->paths);
     s->hidden = qg_calloc(cap * (size_t)config->hidden, sizeof *s->hidden);
-    e->vocab_logits = qg_calloc((size_t)config->vocab_size, sizeof *e->vocab_logits);
+    e->vocab_logits =
+        qg_calloc((size_t)config->vocab_size * QG_VOCAB_ROWS, sizeof *e->vocab_logits);
     if (!s->rows || !s->wants || !s->paths || !s->hidden || !e->vocab_logits)
         return qg_fail(err, QG_ERR_NOMEM, "out of memory");
     QG_TRY(qg_sample_room_open(&e->sample_room, config->vocab_size, err));

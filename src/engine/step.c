@@ -96,28 +96,44 @@ static void add_job(qg_step *step, qg_job *job, int32_t room)
     job->step_rows = step->n_rows - before;
 }
 
-/* The most urgent first.  A job that needs more than a whole pass is long: short ones go before it,
- * but a quarter of every pass is kept for long ones, so that neither waits for the other to end. */
+/* Jobs up to one pass of work are of size 0, up to two of size 1, up to four of size 2, …  Bulk
+ * jobs count four times. */
+static int size_of(const qg_step *step, const qg_job *job)
+{
+    int size = job->bulk ? 2 : 0;
+    for (int64_t rows = step->cap; rows < qg_job_pending(job); rows *= 2)
+        size++;
+    return size;
+}
+
+/* Small jobs go before large ones, within a size the most urgent first: a long prompt delays a
+ * check by the pass that is running, not by its own length.  The most urgent job of all gets a
+ * quarter of the pass at least, so that nobody is passed for ever. */
 void qg_step_fill(qg_engine *engine)
 {
     qg_step *step = &engine->step;
-    bool any_long = false;
+    qg_job *first = engine->running; /* the list is in order of urgency */
+    int largest = 0;
 
     step->n_rows = step->n_wants = step->n_paths = 0;
-    for (qg_job *job = engine->running; job; job = job->next) {
+    for (qg_job *job = first; job; job = job->next) {
+        int size = size_of(step, job);
         job->step_rows = 0;
-        any_long |= qg_job_pending(job) > step->cap;
+        largest = size > largest ? size : largest;
     }
     int32_t kept = step->cap / 4;
-    if (!kept) /* too narrow a pass to share: long jobs get every fourth one */
+    if (!kept) /* too narrow a pass to share: every fourth one is the first's */
         kept = step->turn++ % 4 == 3 ? step->cap : 0;
-    int32_t short_cap = any_long ? step->cap - kept : step->cap;
-    for (int pass_long = 0; pass_long < 2; pass_long++) {
-        int32_t cap = pass_long ? step->cap : short_cap;
-        for (qg_job *job = engine->running; job && step->n_rows < cap; job = job->next)
-            if ((qg_job_pending(job) > step->cap) == pass_long)
+    int32_t cap = step->cap - kept;
+    for (int size = 0; size <= largest; size++)
+        for (qg_job *job = first; job; job = job->next) {
+            if (size_of(step, job) != size)
+                continue;
+            if (job == first)
+                cap = step->cap;
+            if (step->n_rows < cap)
                 add_job(step, job, cap - step->n_rows);
-    }
+        }
 }
 
 static bool nobody_waits(void *arg)
@@ -175,38 +191,65 @@ static void deliver_heads(qg_engine *engine)
     }
 }
 
+/* How many wants from i on go through their matrix in one go, so that it is read once: reads of one
+ * job that follow each other, or tokens to be picked. */
+static int32_t together(const qg_step *step, int32_t i)
+{
+    const qg_want *w = &step->wants[i];
+    const bool pick = w->job->kind == QG_JOB_GENERATE;
+    int32_t n = 1;
+    for (; i + n < step->n_wants; n++)
+        if (pick ? n == QG_VOCAB_ROWS || w[n].job->kind != QG_JOB_GENERATE
+                 : w[n].job != w->job || w[n].read != w->read + n)
+            break;
+    return n;
+}
+
+/* The next token of n jobs. */
+static void deliver_picks(qg_engine *engine, const qg_want *w, int32_t n, const float *hidden)
+{
+    const int32_t vocab = qg_model_config(engine->model)->vocab_size;
+    qg_model_logits(engine->model, engine->scratch, engine->pool, hidden, n, engine->vocab_logits,
+                    vocab);
+    for (int32_t i = 0; i < n; i++) {
+        qg_job *job = w[i].job;
+        job->picked = qg_sample_pick(job->sampler, &engine->sample_room,
+                                     engine->vocab_logits + (int64_t)i * vocab,
+                                     qg_tok_n_ids(engine->tok), vocab, &job->ids, job->n_prompt);
+    }
+}
+
+static void deliver_some(qg_engine *engine, const qg_want *w, int32_t n, const float *hidden)
+{
+    const int64_t vocab = qg_model_config(engine->model)->vocab_size;
+    switch (w->job->kind) {
+    case QG_JOB_VERDICT:
+        qg_head_logits(engine->head, engine->model, engine->scratch, hidden, n,
+                       w->job->logits + (int64_t)w->read * qg_guard_answers(engine->guard)->n);
+        break;
+    case QG_JOB_GENERATE:
+        deliver_picks(engine, w, n, hidden);
+        break;
+    case QG_JOB_LOGITS:
+        qg_model_logits(engine->model, engine->scratch, engine->pool, hidden, n,
+                        w->job->logits_out + (int64_t)w->read * vocab, vocab);
+        break;
+    case QG_JOB_SESSION: /* Stream models only */
+        break;
+    }
+}
+
 void qg_step_deliver(qg_engine *engine)
 {
-    qg_step *step = &engine->step;
+    const qg_step *step = &engine->step;
+    const int64_t hidden = qg_model_config(engine->model)->hidden;
 
     if (qg_model_is_stream(engine->model)) {
         deliver_heads(engine);
         return;
     }
-    int32_t hidden = qg_model_config(engine->model)->hidden;
-    int32_t vocab = qg_model_config(engine->model)->vocab_size;
-
-    for (int32_t i = 0; i < step->n_wants; i++) {
-        const qg_want *w = &step->wants[i];
-        const float *h = step->hidden + (int64_t)i * hidden;
-        switch (w->job->kind) {
-        case QG_JOB_VERDICT:
-            qg_head_logits(engine->head, engine->model, engine->scratch, h, 1,
-                           w->job->logits + (int64_t)w->read * qg_guard_answers(engine->guard)->n);
-            break;
-        case QG_JOB_GENERATE:
-            qg_model_logits(engine->model, engine->scratch, engine->pool, h, 1,
-                            engine->vocab_logits, vocab);
-            w->job->picked =
-                qg_sample_pick(w->job->sampler, &engine->sample_room, engine->vocab_logits,
-                               qg_tok_n_ids(engine->tok), vocab, &w->job->ids, w->job->n_prompt);
-            break;
-        case QG_JOB_LOGITS:
-            qg_model_logits(engine->model, engine->scratch, engine->pool, h, 1,
-                            w->job->logits_out + (int64_t)w->read * vocab, vocab);
-            break;
-        case QG_JOB_SESSION: /* Stream models only */
-            break;
-        }
+    for (int32_t i = 0, n; i < step->n_wants; i += n) {
+        n = together(step, i);
+        deliver_some(engine, &step->wants[i], n, step->hidden + i * hidden);
     }
 }

@@ -253,11 +253,102 @@ static void cancelled_jobs_give_their_memory_back(void **state)
     qg_engine_close(engine);
 }
 
+/* ---- a long job and a short one: counted in token rows, not in time ---- */
+
+enum { ROWS = 64, LONG_WORDS = 1500 };
+
+typedef struct race {
+    qg_engine *engine;
+    int64_t posted_at, answered_at; /* rows computed so far when the short job came and ended */
+    atomic_int left;
+    atomic_int long_done, failed;
+} race;
+
+static int64_t rows_so_far(const race *r)
+{
+    qg_stats s;
+    qg_engine_stats(r->engine, &s);
+    return s.tokens_computed;
+}
+
+static void long_ended(void *ud, qg_status rc, qg_result *result, const qg_err *err)
+{
+    race *r = ud;
+    (void)err;
+    atomic_store(&r->long_done, 1);
+    atomic_fetch_or(&r->failed, rc != QG_OK);
+    qg_result_free(result);
+    atomic_fetch_sub(&r->left, 1);
+}
+
+static void short_ended(void *ud, qg_status rc, qg_result *result, const qg_err *err)
+{
+    race *r = ud;
+    (void)err;
+    r->answered_at = rows_so_far(r);
+    atomic_fetch_or(&r->failed, rc != QG_OK || atomic_load(&r->long_done));
+    qg_result_free(result);
+    atomic_fetch_sub(&r->left, 1);
+}
+
+/* On the scheduler's thread, between two passes, while the long job runs. */
+static void post_short(void *ud, qg_status rc, qg_result *result, const qg_err *err)
+{
+    race *r = ud;
+    qg_message m;
+    qg_request req;
+    (void)err;
+    qg_result_free(result);
+    ask(&req, &m, 5);
+    r->posted_at = rows_so_far(r);
+    if (rc != QG_OK || qg_submit(r->engine, &req, short_ended, r, NULL, NULL) != QG_OK) {
+        atomic_store(&r->failed, 1);
+        atomic_fetch_sub(&r->left, 1);
+    }
+    atomic_fetch_sub(&r->left, 1);
+}
+
+/* Beside a job of thousands of tokens a short one gets three quarters of every pass. */
+static void a_long_job_holds_nobody_up(void **state)
+{
+    (void)state;
+    static char words[LONG_WORDS * 6];
+    race r = {.left = 3};
+    qg_options opt;
+    qg_message m;
+    qg_request req;
+
+    make_prompts();
+    qg_options_init(&opt);
+    opt.n_threads = 1;
+    opt.step_rows = ROWS;
+    opt.prefix_cache = false;
+    assert_int_equal(qg_engine_open(&r.engine, &opt, NULL), QG_OK);
+    qg_result *result;
+    ask(&req, &m, 5);
+    assert_int_equal(qg_judge(r.engine, &req, &result, NULL), QG_OK);
+    qg_result_free(result);
+    const int64_t alone = rows_so_far(&r), passes = alone / (ROWS - ROWS / 4) + 1;
+
+    for (size_t i = 0; i < LONG_WORDS; i++)
+        memcpy(words + i * 6, "lemon ", 6);
+    m.content = (qg_text){words, sizeof words};
+    assert_int_equal(qg_submit(r.engine, &req, long_ended, &r, NULL, NULL), QG_OK);
+    ask(&req, &m, 0);
+    assert_int_equal(qg_submit(r.engine, &req, post_short, &r, NULL, NULL), QG_OK);
+    while (atomic_load(&r.left))
+        pause_ms(1);
+    assert_false(atomic_load(&r.failed));
+    assert_in_range(r.answered_at - r.posted_at, alone, passes * ROWS);
+    qg_engine_close(r.engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_crowd_gets_what_one_caller_gets),
         cmocka_unit_test(cancelled_jobs_give_their_memory_back),
+        cmocka_unit_test(a_long_job_holds_nobody_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
