@@ -142,7 +142,7 @@ static void refuse(qg_engine *engine, qg_job *job, qg_status rc)
     qg_err err;
     if (rc != QG_ERR_BUSY)
         rc = qg_fail(&err, rc, "out of memory");
-    else if (job->session && !qg_session_is_alone(engine, job->session))
+    else if (!qg_session_is_alone(engine, job->session))
         rc = qg_fail(&err, rc, "other appends on their way hold all KV memory; try again");
     else
         rc = qg_fail(&err, QG_ERR_TOO_LONG, "%d tokens do not fit the KV memory", job->max_slots);

@@ -61,7 +61,7 @@ void qg_session_unref(qg_session *session);
 
 /* The oldest idle session gives its KV back and is gone; false when there is none. */
 bool qg_sessions_evict(qg_engine *engine);
-/* Whether no other session holds KV. */
+/* Whether no session but this one (may be NULL) holds KV. */
 bool qg_session_is_alone(const qg_engine *engine, const qg_session *session);
 /* The same for all that have been idle for too long.  Sets engine->next_expiry_us. */
 void qg_sessions_expire(qg_engine *engine, int64_t now);

@@ -148,6 +148,49 @@ static void single_bytes_and_role_changes_give_the_same(void **state)
     }
 }
 
+static const char *const long_talk[][2] = {
+    {"system", "\nYou are kind.\n"},
+    {"user", "Hello"},
+    {"assistant", "\n Hi! "},
+    {"user", ""},
+    {"assistant", ""},
+    {"system", "Be brief."},
+    {"user", "\xe4\xbb\x8a\xe5\xa4\xa9"},
+    {"user", "again"},
+    {"assistant", "42, 43 \r\n"},
+};
+
+/* Every role, empty turns, the same role twice; ended by `end` or by the next role. */
+static void long_conversations_in_pieces(void **state)
+{
+    (void)state;
+    static stream_log want, got;
+    for (size_t piece = 100; piece; piece = piece > 3 ? 3 : piece - 1) {
+        stream_log *log = piece == 100 ? &want : &got;
+        qg_session *s = stream_session(engine, NULL);
+        log->n = 0;
+        for (size_t t = 0; t < COUNT(long_talk); t++) {
+            const char *role = long_talk[t][0], *text = long_talk[t][1];
+            bool twice = t + 1 < COUNT(long_talk) && !strcmp(role, long_talk[t + 1][0]);
+            bool end = twice || piece % 2 == 0 || t + 1 == COUNT(long_talk);
+            size_t n = strlen(text), at = 0;
+            do {
+                size_t k = n - at < piece ? n - at : piece;
+                say(s, role, text + at, k, end && at + k == n, log);
+                at += k;
+            } while (at < n);
+        }
+        assert_true(log->n_provisional == 0);
+        if (log == &got)
+            stream_same(&got, &want);
+        qg_session_close(s);
+    }
+    size_t users = 0;
+    for (size_t i = 0; i < want.n; i++)
+        users += want.marks[i].user;
+    assert_int_equal(users, 4);
+}
+
 /* What a caller knows of the tokens of the assistant's turn, provisional ones too. */
 typedef struct view {
     int32_t ids[512], n;
@@ -523,6 +566,7 @@ int main(void)
         cmocka_unit_test(a_conversation_equals_its_rendering),
         cmocka_unit_test(any_cut_gives_the_same),
         cmocka_unit_test(single_bytes_and_role_changes_give_the_same),
+        cmocka_unit_test(long_conversations_in_pieces),
         cmocka_unit_test(an_append_costs_its_new_tokens),
         cmocka_unit_test(two_hits_in_a_row_flag),
         cmocka_unit_test(rollback_and_again_gives_the_same),

@@ -123,6 +123,39 @@ static void *ask_numbers(void *arg)
     return NULL;
 }
 
+/* Appends that end in the middle of a pass, after the old tail's KV was written over. */
+static void what_is_late_takes_nothing(void **state)
+{
+    (void)state;
+    static stream_log want, got;
+    static char words[9000];
+    qg_engine *engine = open_with(NULL);
+    qg_session *s = stream_session(engine, NULL);
+    const char *r = talks[1][1];
+    for (size_t i = 0; i < sizeof words; i++)
+        words[i] = i % 5 ? (char)('a' + i * i % 26) : ' ';
+    talk(engine, 1, 1000, &want);
+    qg_append a;
+    got.n = 0;
+    a = stream_text("user", talks[1][0], strlen(talks[1][0]), true);
+    stream_must(s, &a, &got);
+    for (size_t i = 0; i < strlen(r); i++) {
+        a = stream_text("assistant", r + i, 1, false);
+        stream_must(s, &a, &got);
+        for (int k = 0; k < 3; k++) {
+            a = stream_text("assistant", words, 2500, false);
+            a.deadline_us = qg_now_us() + 100 + k * 300;
+            assert_int_equal(stream_feed(s, &a, NULL), QG_ERR_DEADLINE);
+        }
+    }
+    a = stream_text("assistant", "", 0, true);
+    stream_must(s, &a, &got);
+    stream_same(&got, &want);
+    qg_session_close(s);
+    all_blocks_come_back(engine);
+    qg_engine_close(engine);
+}
+
 static void narrow(qg_options *opt)
 {
     opt->step_rows = 13;
@@ -581,6 +614,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_at_once_are_as_one_alone),
+        cmocka_unit_test(what_is_late_takes_nothing),
         cmocka_unit_test(the_oldest_idle_session_makes_room),
         cmocka_unit_test(appends_that_do_not_fit_together_end),
         cmocka_unit_test(idle_sessions_expire),
