@@ -4,6 +4,8 @@
 #include "stream_rig.h"
 #include "tiny_model.h"
 
+#include <time.h>
+
 static const char template[] =
     "{%- for m in messages %}"
     "{{- '<|im_start|>' + m.role + '\\n' }}"
@@ -170,4 +172,52 @@ int64_t stream_computed(qg_engine *engine)
     qg_stats s;
     qg_engine_stats(engine, &s);
     return s.tokens_computed;
+}
+
+void stream_pause(long ms)
+{
+    const struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&t, NULL);
+}
+
+qg_stats stream_stats(qg_engine *engine)
+{
+    qg_stats s;
+    qg_engine_stats(engine, &s);
+    return s;
+}
+
+/* Waits for the scheduler to have taken leave of closed sessions. */
+void stream_all_free(qg_engine *engine)
+{
+    for (int i = 0; stream_stats(engine).kv_blocks_free != stream_stats(engine).kv_blocks; i++) {
+        assert_true(i < 20000);
+        stream_pause(1);
+    }
+}
+
+qg_status stream_grow(qg_session *s, int32_t n)
+{
+    int32_t ids[2048];
+    for (int32_t i = 0; i < n; i++)
+        ids[i] = 11 * i % 10000;
+    qg_append a = stream_ids("assistant", ids, (size_t)n, false);
+    return stream_feed(s, &a, NULL);
+}
+
+void stream_count(void *ud, qg_status rc, qg_stream_result *r, const qg_err *err)
+{
+    stream_tally *t = ud;
+    (void)err;
+    atomic_fetch_add(rc == QG_OK ? &t->ok : rc == QG_ERR_BUSY ? &t->busy : &t->other, 1);
+    atomic_fetch_sub(&t->left, 1);
+    qg_stream_result_free(r);
+}
+
+void stream_wait(stream_tally *t)
+{
+    for (int i = 0; atomic_load(&t->left); i++) {
+        assert_true(i < 60000);
+        stream_pause(1);
+    }
 }

@@ -5,6 +5,8 @@
 
 #include "qguard.h"
 
+#include <stdatomic.h>
+
 /* A judged token to the last bit, without text. */
 typedef struct stream_mark {
     int32_t index, id;
@@ -45,5 +47,19 @@ void stream_must(qg_session *s, const qg_append *a, stream_log *log);
 /* Fails the test unless both say the same to the bit. */
 void stream_same(const stream_log *got, const stream_log *want);
 int64_t stream_computed(qg_engine *engine);
+qg_stats stream_stats(qg_engine *engine);
+/* Waits until the scheduler has taken leave of closed sessions. */
+void stream_all_free(qg_engine *engine);
+/* Appends n ids as an assistant's. */
+qg_status stream_grow(qg_session *s, int32_t n);
+void stream_pause(long ms);
+
+/* Counts how appends end; left: those that have not. */
+typedef struct stream_tally {
+    atomic_int ok, busy, other, left;
+} stream_tally;
+
+void stream_count(void *tally, qg_status rc, qg_stream_result *r, const qg_err *err);
+void stream_wait(stream_tally *t);
 
 #endif
