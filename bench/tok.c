@@ -4,7 +4,8 @@
  *
  * Prints the time to open the tokenizer (the best of five) and MB/s (10^6 bytes) for each text (the
  * best of several runs, added tokens parsed); without texts, seconds for 10 MB of hostile ones,
- * which must stay linear.  tools/bench_tok runs it beside Hugging Face tokenizers. */
+ * which must stay linear.  `qguard bench text` and bench/peer_text.py set it beside Hugging Face
+ * tokenizers. */
 #include "tok/tok.h"
 #include "base/clock.h"
 #include "base/map.h"

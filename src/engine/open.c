@@ -269,8 +269,12 @@ static qg_status use_cache(qg_engine *e, qg_err *err)
 {
     uint8_t *image;
     size_t bytes;
-    if (e->packcache.file.map.size)
-        qg_warm_restore(e, e->packcache.file.part[1]);
+    const qg_map *map = &e->packcache.file.map;
+    const qg_slice saved = e->packcache.file.part[1];
+    if (map->size) {
+        qg_warm_restore(e, saved);
+        qg_map_drop(map, (size_t)((const uint8_t *)saved.p - map->data), saved.n);
+    }
     if (!e->packcache.write)
         return QG_OK;
     qg_status rc = qg_warm_make(e, &image, &bytes);

@@ -49,6 +49,7 @@ static qg_status add_files(qg_buf *key, const qg_modeldir *model, bool *settled)
                            s->file, s->map.size, (unsigned long long)id->inode,
                            (long long)id->mtime_ns, (long long)id->ctime_ns,
                            (unsigned long long)sample(&s->map)));
+        qg_map_drop(&s->map, 0, s->map.size);
     }
     return QG_OK;
 }
