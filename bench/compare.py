@@ -32,7 +32,7 @@ FLAGS = ("avx2 fma f16c avx512f avx512bw avx512_bf16 avx512_vnni amx_tile amx_bf
 WORKLOADS = {
     "limits": (1, None, None),
     "text": (2, [], []),
-    "check": (2, ["--repeat", "8"], ["--repeat", "3"]),
+    "check": (2, ["--repeat", "5"], ["--repeat", "3"]),
     "stream": (2, [], ["--quick"]),
     "bulk": (1, [], ["--bulk-repeat", "1"]),
     "long": (1, [], []),
@@ -66,11 +66,14 @@ def arguments():
                    default=pathlib.Path(os.environ.get("QGUARD_SHARED", ROOT / "../shared")) / "tools/peers")
     p.add_argument("--out", default="/dev/stdout", help="CSV file; appended to when it exists")
     p.add_argument("--only", default=",".join(WORKLOADS), help="workloads, in this order")
-    p.add_argument("--dtypes", default="bfloat16,int8,int4", help="of qguard")
+    p.add_argument("--dtypes", default="bfloat16,int8,int4", help="of qguard; empty: peers only")
     p.add_argument("--engines", help="peers, e.g. openvino:int8,llamacpp (default: all installed)")
     p.add_argument("--rounds", type=int, help="of every workload")
     p.add_argument("--quick", action="store_true", help="few repeats, no prompt of 16,384 tokens")
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    p.add_argument("--wrap", default="", help="words put before every command, e.g. 'numactl -N 0'")
+    p.add_argument("--qguard-args", default="", help="more options of qguard bench")
+    p.add_argument("--peer-args", default="", help="more options of the peers' scripts")
     p.add_argument("--minutes", type=float, default=600, help="start nothing after so many")
     return p.parse_args()
 
@@ -94,7 +97,7 @@ class Run:
         if left <= 0:
             return say(f"{name}: no time left, skipped")
         say(name)
-        child = subprocess.Popen([str(c) for c in cmd], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        child = subprocess.Popen([*self.args.wrap.split(), *map(str, cmd)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                  start_new_session=True, env=dict(os.environ, TOKENIZERS_PARALLELISM="false"))
         try:
             out, err = child.communicate(timeout=left + 60)
@@ -161,11 +164,11 @@ def own(run, workload, note, texts):
     args = run.args
     if workload == "limits":
         return limits(run)
-    for dtype in args.dtypes.split(","):
-        if workload == "text" and dtype != args.dtypes.split(",")[0]:
-            continue
+    dtypes = args.dtypes.split(",") if args.dtypes else []
+    for dtype in dtypes[:1] if workload == "text" else dtypes:
         cmd = [args.qguard, "bench", workload, *(texts if workload == "text" else []), "--csv", "--quiet",
-               "--model", args.model, "--dtype", dtype, "--threads", args.threads, *WORKLOADS[workload][1]]
+               "--model", args.model, "--dtype", dtype, "--threads", args.threads, *WORKLOADS[workload][1],
+               *args.qguard_args.split()]
         run.rows(f"qguard {dtype} {workload}", cmd + (["--quick"] if args.quick else []), note)
 
 
@@ -192,7 +195,8 @@ def others(run, workload, note, texts):
                 say(f"{engine} {fmt}: not installed, skipped")
                 continue
             cmd = [python, args.scripts / script, args.model, "--work", args.peers / "bench-workload.json",
-                   "--threads", args.threads, "--only", workload, *options, *extra]
+                   "--threads", args.threads, "--only", workload, *options, *extra,
+                   *args.peer_args.split()]
             run.rows(f"{engine} {fmt} {workload}", cmd + (["--quick"] if args.quick else []), note)
 
 
