@@ -22,15 +22,10 @@ MARK = "<!-- table -->"
 RATES = ("checks/s", "MB/s", "tokens/s")
 
 
-def generated(n):
-    return [f"generate{n}_prefix{s}" for s in ("_p50", "", "_g16")] + [f"generate{n}_g16"]
-
-
 # plot, what the line says, qguard's metric, the peers' (the best of them counts)
 LINES = [
     ("check", "verdict, prefix cached; peers decode 8 tokens", "verdict_prefix_p50", ["generate8_prefix_p50"]),
     ("check", "the same; peers' bare prefill", "verdict_prefix_p50", ["forced_prefix_p50"]),
-    ("check", "the same, 99th percentile; peers decode 8 tokens", "verdict_prefix_p99", ["generate8_prefix_p99"]),
     ("check", "verdict, cold; peers decode 8 tokens", "verdict_p50", ["generate8_p50"]),
     ("check", "the same; peers' bare prefill", "verdict_p50", ["forced_p50"]),
     ("check", "8 tokens decoded, prefix cached", "generate8_prefix_p50", ["generate8_prefix_p50"]),
@@ -46,6 +41,14 @@ LINES = [
     ("long", "prompt of 16,384 tokens", "prefill_16384", ["prefill_16384"]),
     ("load", "process start to first verdict", "first_verdict", ["first_verdict"]),
     ("load", "peak resident memory", "rss_peak", ["rss_peak"]),
+    ("mixed", "verdict, prefix cached, nothing else", "check_alone_p50", []),
+    ("mixed", "the same, 99th percentile", "check_alone_p99", []),
+    ("mixed", "beside 64 bulk jobs", "check_beside_bulk_p50", []),
+    ("mixed", "the same, the slowest", "check_beside_bulk_max", []),
+    ("mixed", "beside a prompt of 16,384 tokens", "check_beside_long_p50", []),
+    ("mixed", "the same, the slowest", "check_beside_long_max", []),
+    ("growing", "tokens computed for a check", "computed", []),
+    ("growing", "time of a check", "check_p50", []),
     ("text", "tokenizer, English", "tokenizer_english", ["tokenizer_english"]),
     ("text", "tokenizer, Chinese", "tokenizer_chinese", ["tokenizer_chinese"]),
     ("text", "chat template", "template_p50", ["template_p50"]),
