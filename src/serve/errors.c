@@ -23,6 +23,25 @@ char *qg_serve_error_json(const qg_serve_error *error)
     return text ? text : qg_memdup0(last_resort, sizeof last_resort - 1);
 }
 
+const char *qg_serve_error_type(int status)
+{
+    static const struct {
+        int status;
+        const char *type;
+    } types[] = {
+        {400, "BadRequestError"},     {401, "AuthenticationError"},
+        {404, "NotFoundError"},       {405, "MethodNotAllowedError"},
+        {408, "RequestTimeoutError"}, {409, "ConflictError"},
+        {410, "GoneError"},           {413, "RequestTooLargeError"},
+        {429, "RateLimitError"},      {503, "ServiceUnavailableError"},
+        {504, "TimeoutError"},
+    };
+    for (size_t i = 0; i < QG_COUNT(types); i++)
+        if (types[i].status == status)
+            return types[i].type;
+    return status < 500 ? "BadRequestError" : "InternalServerError";
+}
+
 /* tree is taken. */
 static void fill(qg_http_answer *answer, const qg_serve_error *error, json_t *tree)
 {
@@ -44,6 +63,11 @@ static void fill(qg_http_answer *answer, const qg_serve_error *error, json_t *tr
         qg_http_answer_header(answer, "WWW-Authenticate", "Bearer");
 }
 
+void qg_serve_error_fill(qg_http_answer *answer, const qg_serve_error *error)
+{
+    fill(answer, error, NULL);
+}
+
 void qg_serve_fail_with(qg_http_req *req, const qg_serve_error *error, json_t *tree)
 {
     qg_http_answer answer;
@@ -57,24 +81,6 @@ void qg_serve_fail(qg_http_req *req, const qg_serve_error *error)
     qg_serve_fail_with(req, error, NULL);
 }
 
-static const char *type_of(int status)
-{
-    static const struct {
-        int status;
-        const char *type;
-    } types[] = {
-        {400, "BadRequestError"},     {401, "AuthenticationError"},
-        {404, "NotFoundError"},       {405, "MethodNotAllowedError"},
-        {408, "RequestTimeoutError"}, {413, "RequestTooLargeError"},
-        {429, "RateLimitError"},      {503, "ServiceUnavailableError"},
-        {504, "TimeoutError"},
-    };
-    for (size_t i = 0; i < QG_COUNT(types); i++)
-        if (types[i].status == status)
-            return types[i].type;
-    return status < 500 ? "BadRequestError" : "InternalServerError";
-}
-
 void qg_serve_fault(void *ud, qg_http_req *req, const char *sentence, qg_http_answer *answer)
 {
     (void)ud;
@@ -82,7 +88,7 @@ void qg_serve_fault(void *ud, qg_http_req *req, const char *sentence, qg_http_an
         qg_reqid_assign(req);
     const qg_serve_error error = {
         .status = answer->status,
-        .type = type_of(answer->status),
+        .type = qg_serve_error_type(answer->status),
         .message = sentence,
         .retry_after = answer->status == 503 ? 1 : 0,
     };
@@ -125,6 +131,7 @@ qg_serve_error qg_serve_error_of(qg_server *srv, qg_status status, const qg_err 
         {QG_ERR_CLOSED, 503, 5, NULL, false},
         {QG_ERR_CANCELLED, 503, 1, NULL, false},
         {QG_ERR_DEADLINE, 504, 0, "deadline_exceeded", false},
+        {QG_ERR_GONE, 410, 0, "session_gone", false},
     };
     /* Anything else is a bug or a numeric failure, and will be the same next time. */
     qg_serve_error error = {.status = 500, .no_retry = true, .message = err->msg};
@@ -141,7 +148,7 @@ qg_serve_error qg_serve_error_of(qg_server *srv, qg_status status, const qg_err 
         }
     if (!err->msg[0])
         error.message = qg_status_name(status);
-    error.type = type_of(error.status);
+    error.type = qg_serve_error_type(error.status);
     return error;
 }
 
@@ -172,4 +179,13 @@ void qg_serve_json(qg_http_req *req, json_t *value)
 void qg_serve_json_exact(qg_http_req *req, json_t *value)
 {
     reply_json(req, value, 17);
+}
+
+void qg_serve_fail_memory(qg_server *srv, qg_http_req *req)
+{
+    qg_err err;
+    qg_serve_room room;
+    qg_fail(&err, QG_ERR_NOMEM, "Out of memory.");
+    qg_serve_error error = qg_serve_error_of(srv, QG_ERR_NOMEM, &err, &room);
+    qg_serve_fail(req, &error);
 }

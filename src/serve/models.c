@@ -24,6 +24,15 @@ bool qg_serve_knows(const qg_server *srv, qg_slice name)
     return srv->opt->n_names == 0 && qg_slice_is(last_part(name), srv->info.name);
 }
 
+bool qg_serve_knows_stream(const qg_server *srv, qg_slice name)
+{
+    const char *typed = srv->opt->stream_model;
+    if (srv->stream && srv->stream == srv->engine && qg_serve_knows(srv, name))
+        return true;
+    return name.n == 0 || (typed && qg_slice_is(name, typed)) ||
+           (srv->stream && qg_slice_is(last_part(name), srv->stream_info.name));
+}
+
 qg_serve_error qg_serve_error_of_model(qg_slice name, qg_serve_room *room)
 {
     enum { SHOWN = 200 };

@@ -4,7 +4,8 @@
 
 #include <stdio.h>
 
-enum { GET = 1, POST = 2 };
+/* EARLY: handled when the header block is in; its answer begins while the body still comes. */
+enum { GET = 1, POST = 2, DELETE = 4, EARLY = 8 };
 
 static const struct route {
     unsigned methods; /* GET allows HEAD */
@@ -12,9 +13,17 @@ static const struct route {
     bool key;         /* asks for an API key when one is set */
     void (*handle)(qg_server *srv, qg_http_req *req);
 } routes[] = {
-    {POST, "/v1/chat/completions", true, qg_serve_chat}, {GET, "/v1/models", true, qg_serve_models},
-    {GET, "/v1/models/*", true, qg_serve_model},         {GET, "/health", false, qg_serve_health},
-    {GET | POST, "/ping", false, qg_serve_health},       {GET, "/version", false, qg_serve_version},
+    {POST, "/v1/chat/completions", true, qg_serve_chat},
+    {GET, "/v1/models", true, qg_serve_models},
+    {GET, "/v1/models/*", true, qg_serve_model},
+    {GET, "/health", false, qg_serve_health},
+    {POST | EARLY, "/v1/moderations/stream", true, qg_serve_stream},
+    {GET, "/v1/moderations/ws", true, qg_serve_stream_socket},
+    {POST, "/v1/moderations/sessions", true, qg_serve_sessions},
+    {GET | POST | DELETE, "/v1/moderations/sessions/*", true, qg_serve_session},
+    {POST | EARLY, "/api/v2/text/detection/stream-content", true, qg_serve_stream_fms},
+    {GET | POST, "/ping", false, qg_serve_health},
+    {GET, "/version", false, qg_serve_version},
     {GET, "/metrics", false, qg_serve_metrics},
 };
 
@@ -44,14 +53,22 @@ static bool allows(const struct route *route, const char *method)
 {
     if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
         return route->methods & GET;
-    return strcmp(method, "POST") == 0 && (route->methods & POST);
+    return (strcmp(method, "POST") == 0 && (route->methods & POST)) ||
+           (strcmp(method, "DELETE") == 0 && (route->methods & DELETE));
 }
 
 static const char *allow_header(const struct route *route)
 {
-    if (route->methods == GET)
+    switch (route->methods & (GET | POST | DELETE)) {
+    case GET:
         return "GET, HEAD, OPTIONS";
-    return route->methods == POST ? "POST, OPTIONS" : "GET, HEAD, POST, OPTIONS";
+    case POST:
+        return "POST, OPTIONS";
+    case GET | POST:
+        return "GET, HEAD, POST, OPTIONS";
+    default:
+        return "GET, HEAD, POST, DELETE, OPTIONS";
+    }
 }
 
 static void reply_options(const struct route *route, qg_http_req *req)
@@ -97,6 +114,8 @@ void qg_serve_head(void *ud, qg_http_req *req)
         qg_serve_fail(req, &(qg_serve_error){.status = 415,
                                              .type = "BadRequestError",
                                              .message = "Content-Encoding is not supported."});
+    else if (route->methods & EARLY)
+        route->handle(srv, req);
 }
 
 void qg_serve_full(void *ud, qg_http_req *req)

@@ -4,6 +4,7 @@
 #include "serve/serve.h"
 
 #include "serve/serve_priv.h"
+#include "serve/sessions.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -179,22 +180,56 @@ static void close_desk(qg_server *srv)
     qg_policy_unref(srv->policy);
 }
 
-static qg_status serve(qg_server *srv, qg_err *err)
+/* The engine of the Stream sessions: one of its own, or the one that is there. */
+static qg_status open_stream(qg_server *srv, qg_err *err)
 {
-    qg_status rc = qg_engine_open(&srv->engine, &srv->opt->engine, err);
-    if (rc != QG_OK)
-        return rc;
+    qg_options opt = srv->opt->engine;
+    opt.model = srv->opt->stream_model;
+    if (opt.model) {
+        QG_TRY(qg_engine_open(&srv->stream, &opt, err));
+        qg_engine_info(srv->stream, &srv->stream_info);
+        return srv->stream_info.stream
+                   ? QG_OK
+                   : qg_fail(err, QG_ERR_UNSUPPORTED, "%s: not a Stream model", opt.model);
+    }
+    if (srv->info.stream) {
+        srv->stream = srv->engine;
+        srv->stream_info = srv->info;
+    } else if (srv->info.builtin) {
+        opt.model = "qguard-demo-stream";
+        if (qg_engine_open(&srv->stream, &opt, NULL) == QG_OK)
+            qg_engine_info(srv->stream, &srv->stream_info);
+    }
+    return QG_OK;
+}
+
+static qg_status open_engines(qg_server *srv, qg_err *err)
+{
+    QG_TRY(qg_engine_open(&srv->engine, &srv->opt->engine, err));
     qg_engine_info(srv->engine, &srv->info);
     name_model(srv);
+    QG_TRY(open_stream(srv, err));
+    srv->sessions = qg_sessions_open();
+    return srv->sessions ? QG_OK : qg_fail(err, QG_ERR_NOMEM, "out of memory");
+}
+
+static qg_status serve(qg_server *srv, qg_err *err)
+{
+    qg_status rc = open_engines(srv, err);
     srv->created = qg_serve_now();
-    rc = qg_worker_open(&srv->worker, err);
+    if (rc == QG_OK)
+        rc = qg_worker_open(&srv->worker, err);
     if (rc == QG_OK)
         rc = listen_and_run(srv, err);
     qg_worker_stop(srv->worker);
+    if (srv->stream != srv->engine)
+        qg_engine_close(srv->stream);
     qg_engine_close(srv->engine); /* its callbacks still post to worker and HTTP server */
     qg_worker_close(srv->worker);
     qg_http_close(srv->http);
-    say(srv, QG_SERVE_LOG_NOTE, "stopped");
+    qg_sessions_close(srv->sessions);
+    if (srv->http)
+        say(srv, QG_SERVE_LOG_NOTE, "stopped");
     return rc;
 }
 

@@ -11,8 +11,10 @@ typedef enum qg_serve_log {
 } qg_serve_log;
 
 typedef struct qg_serve_options {
-    qg_options engine;   /* the model and how to open it */
-    const char *host;    /* default "127.0.0.1" */
+    qg_options engine;        /* the model and how to open it */
+    const char *stream_model; /* a second engine, for Stream sessions; NULL = the model, if it is a
+                                 Stream model, else none */
+    const char *host;         /* default "127.0.0.1" */
     uint16_t port;       /* default 8000; 0 = any free one, told in the first line of the log */
     qg_http_limits http; /* defaults of base/limits.h */
     const char *const *names; /* [n_names] served model names, the first one is answered; none:

@@ -19,6 +19,9 @@ typedef struct qg_server {
     const qg_serve_options *opt;
     qg_engine *engine;
     qg_model_info info;
+    qg_engine *stream; /* with a Stream model: engine, one of its own, or NULL */
+    qg_model_info stream_info;
+    struct qg_sessions *sessions;
     const char *name;         /* when none was chosen */
     const char *const *names; /* [n_names], the first one is answered */
     size_t n_names;
@@ -57,6 +60,12 @@ void qg_serve_models(qg_server *srv, qg_http_req *req);
 void qg_serve_model(qg_server *srv, qg_http_req *req);
 void qg_serve_health(qg_server *srv, qg_http_req *req);
 void qg_serve_version(qg_server *srv, qg_http_req *req);
+void qg_serve_stream_socket(qg_server *srv, qg_http_req *req);
+void qg_serve_sessions(qg_server *srv, qg_http_req *req);
+void qg_serve_session(qg_server *srv, qg_http_req *req);
+/* In head(): the answer of these begins while the body still comes. */
+void qg_serve_stream(qg_server *srv, qg_http_req *req);
+void qg_serve_stream_fms(qg_server *srv, qg_http_req *req);
 
 /* ---- errors.c ---------------------------------------------------------------------------------
  */
@@ -72,7 +81,11 @@ typedef struct qg_serve_error {
     bool no_retry;   /* asks the client not to try again */
 } qg_serve_error;
 
+/* The type that goes with an HTTP status. */
+const char *qg_serve_error_type(int status);
 void qg_serve_fail(qg_http_req *req, const qg_serve_error *error);
+/* Fills in body, type and headers of an answer. */
+void qg_serve_error_fill(qg_http_answer *answer, const qg_serve_error *error);
 /* The same with another body: tree is taken; NULL = OpenAI's. */
 void qg_serve_fail_with(qg_http_req *req, const qg_serve_error *error, json_t *tree);
 /* {"error":{…}}, from qg_malloc; NULL when out of memory. */
@@ -83,6 +96,7 @@ typedef struct qg_serve_room {
 } qg_serve_room;
 qg_serve_error qg_serve_error_of(qg_server *srv, qg_status status, const qg_err *err,
                                  qg_serve_room *room);
+void qg_serve_fail_memory(qg_server *srv, qg_http_req *req);
 /* Bodies of the errors that arise in http (qg_http_options.fault). */
 void qg_serve_fault(void *ud, qg_http_req *req, const char *sentence, qg_http_answer *answer);
 
@@ -187,6 +201,8 @@ void qg_serve_policy_after(qg_serve_ask *ask);
 
 /* True when name is empty or one of the served names. */
 bool qg_serve_knows(const qg_server *srv, qg_slice name);
+/* The same for the Stream model. */
+bool qg_serve_knows_stream(const qg_server *srv, qg_slice name);
 /* The 404 of a model that is not served; its message lies in room. */
 qg_serve_error qg_serve_error_of_model(qg_slice name, qg_serve_room *room);
 

@@ -13,12 +13,19 @@ static bool same(const char *key, qg_slice given)
     return wrong == 0;
 }
 
+/* Index + 1 of the key that given is; looks at all of them. */
+static size_t which(const qg_keys *keys, qg_slice given)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < keys->n; i++)
+        if (same(keys->keys[i], given))
+            found = i + 1;
+    return found;
+}
+
 bool qg_keys_match(const qg_keys *keys, qg_slice given)
 {
-    bool found = false;
-    for (size_t i = 0; i < keys->n; i++)
-        found |= same(keys->keys[i], given);
-    return found;
+    return which(keys, given) != 0;
 }
 
 /* What follows "Bearer", the word in any case. */
@@ -33,13 +40,16 @@ static qg_slice bearer(qg_slice value)
     return qg_slice_of(value.p + n, value.n - n);
 }
 
-bool qg_keys_admit(const qg_keys *keys, const qg_http_req *req)
+size_t qg_keys_which(const qg_keys *keys, const qg_http_req *req)
 {
     static const char *const others[] = {"x-api-key", "api-key", "Ocp-Apim-Subscription-Key"};
-    if (keys->n == 0 || qg_keys_match(keys, bearer(qg_http_header(req, "Authorization"))))
-        return true;
-    for (size_t i = 0; i < QG_COUNT(others); i++)
-        if (qg_keys_match(keys, qg_http_header(req, others[i])))
-            return true;
-    return false;
+    size_t found = keys->n ? which(keys, bearer(qg_http_header(req, "Authorization"))) : 0;
+    for (size_t i = 0; !found && keys->n && i < QG_COUNT(others); i++)
+        found = which(keys, qg_http_header(req, others[i]));
+    return found;
+}
+
+bool qg_keys_admit(const qg_keys *keys, const qg_http_req *req)
+{
+    return keys->n == 0 || qg_keys_which(keys, req) != 0;
 }

@@ -14,6 +14,9 @@ typedef struct qg_keys {
  * is set.  The time taken does not tell how much of a key was right.  Any thread. */
 bool qg_keys_admit(const qg_keys *keys, const qg_http_req *req);
 
+/* Which key that is: its index + 1; 0 when there is none, or none is set.  The same promise. */
+size_t qg_keys_which(const qg_keys *keys, const qg_http_req *req);
+
 /* Whether given is one of the keys; the same promise about time. */
 bool qg_keys_match(const qg_keys *keys, qg_slice given);
 

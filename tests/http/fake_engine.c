@@ -16,6 +16,7 @@
  * scheduler. */
 #define _GNU_SOURCE
 
+#include "fake_engine.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
@@ -35,6 +36,7 @@ struct qg_job {
     bool hang, nan, unfinished, garbled, generate, cancelled, ended;
     int refs, n_prompt, category, n_top, stop_id;
     double p[3];
+    void (*later)(void *ud, qg_status rc); /* an append of a session: instead of done */
     char role[16];
     char text[256];
     qg_engine *engine;
@@ -46,6 +48,8 @@ struct qg_engine {
     pthread_t thread;
     qg_job *jobs; /* newest first */
     int n_jobs, max_jobs;
+    fake_count *sessions;
+    bool stream;
     bool closing;
     int64_t progress_us;
     int32_t max_len;
@@ -82,7 +86,8 @@ int64_t qg_now_us(void)
 
 void qg_options_init(qg_options *opt)
 {
-    *opt = (qg_options){.size = sizeof *opt, .max_jobs = 1024, .max_model_len = 4096};
+    *opt = (qg_options){
+        .size = sizeof *opt, .max_jobs = 1024, .max_model_len = 4096, .max_sessions = 4096};
 }
 
 void qg_request_init(qg_request *req)
@@ -199,7 +204,7 @@ static void end_job(qg_engine *e, qg_job **at, qg_status rc)
 {
     qg_job *job = *at;
     qg_err err = {""};
-    qg_result *result = rc == QG_OK ? make_result(job) : NULL;
+    qg_result *result = rc == QG_OK && !job->later ? make_result(job) : NULL;
     *at = job->next;
     e->n_jobs--;
     e->progress_us = qg_now_us();
@@ -207,7 +212,10 @@ static void end_job(qg_engine *e, qg_job **at, qg_status rc)
     pthread_mutex_unlock(&e->lock);
     if (rc != QG_OK)
         qg_fail(&err, rc, "the fake engine says %s", qg_status_name(rc));
-    job->done(job->ud, rc, result, &err);
+    if (job->later)
+        job->later(job->ud, rc);
+    else
+        job->done(job->ud, rc, result, &err);
     pthread_mutex_lock(&e->lock);
     job_unref(job);
 }
@@ -216,10 +224,10 @@ static qg_status verdict_now(const qg_engine *e, const qg_job *job, int64_t now)
 {
     if (e->closing)
         return QG_ERR_CLOSED;
+    if (job->cancelled && (job->later || !job->hang))
+        return QG_ERR_CANCELLED;
     if (job->hang)
         return QG_ERR_UNSUPPORTED; /* not now */
-    if (job->cancelled)
-        return QG_ERR_CANCELLED;
     if (now >= job->due_us)
         return job->nan ? QG_ERR_INTERNAL : QG_OK;
     if (job->deadline_us && now >= job->deadline_us)
@@ -276,6 +284,10 @@ qg_status qg_engine_open(qg_engine **out, const qg_options *opt, qg_err *err)
         e->bytes[i] = (char)i;
     e->max_jobs = opt->max_jobs;
     e->max_len = opt->max_model_len;
+    e->sessions = qg_calloc(1, sizeof *e->sessions);
+    e->sessions->refs = 1;
+    e->sessions->left = opt->max_sessions;
+    e->stream = opt->model && strstr(opt->model, "stream");
     e->progress_us = qg_now_us();
     pthread_mutex_init(&e->lock, NULL);
     pthread_condattr_init(&attr);
@@ -284,6 +296,13 @@ qg_status qg_engine_open(qg_engine **out, const qg_options *opt, qg_err *err)
     pthread_create(&e->thread, NULL, scheduler, e);
     *out = e;
     return QG_OK;
+}
+
+void fake_count_free(fake_count *count)
+{
+    __atomic_add_fetch(&count->left, 1, __ATOMIC_ACQ_REL);
+    if (__atomic_sub_fetch(&count->refs, 1, __ATOMIC_ACQ_REL) == 0)
+        qg_mfree(count);
 }
 
 void qg_engine_close(qg_engine *e)
@@ -297,12 +316,16 @@ void qg_engine_close(qg_engine *e)
     pthread_join(e->thread, NULL);
     pthread_cond_destroy(&e->wake);
     pthread_mutex_destroy(&e->lock);
+    fake_count_free(e->sessions);
     qg_mfree(e);
 }
 
 void qg_engine_info(const qg_engine *e, qg_model_info *info)
 {
-    *info = (qg_model_info){.name = "fake-guard", .max_model_len = e->max_len, .dtype = "none"};
+    *info = (qg_model_info){.name = e->stream ? "fake-stream" : "fake-guard",
+                            .max_model_len = e->max_len,
+                            .dtype = "none",
+                            .stream = e->stream};
 }
 
 void qg_engine_stats(qg_engine *e, qg_stats *stats)
@@ -320,6 +343,8 @@ static const char *word(const char *text, const char *name)
 
 static qg_status refusal(const qg_engine *e, const char *text, qg_err *err)
 {
+    if (e->stream)
+        return qg_fail(err, QG_ERR_UNSUPPORTED, "a Stream model judges sessions, not requests");
     if (word(text, "toolong"))
         return qg_fail(err, QG_ERR_TOO_LONG,
                        "This model's maximum context length is %d tokens. However, you requested 0 "
@@ -447,6 +472,40 @@ qg_status qg_submit(qg_engine *e, const qg_request *req, qg_done_fn *done, void 
     pthread_mutex_unlock(&e->lock);
     qg_mfree(text);
     return rc;
+}
+
+qg_job *fake_engine_later(qg_engine *e, const fake_later *what)
+{
+    qg_job *job = qg_calloc(1, sizeof *job);
+    job->later = what->run;
+    job->ud = what->ud;
+    job->engine = e;
+    job->refs = 2;
+    job->due_us = what->due_us;
+    job->deadline_us = what->deadline_us;
+    job->hang = what->hang;
+    pthread_mutex_lock(&e->lock);
+    job->next = e->jobs;
+    e->jobs = job;
+    e->n_jobs++;
+    pthread_cond_signal(&e->wake);
+    pthread_mutex_unlock(&e->lock);
+    return job;
+}
+
+int32_t fake_engine_max_len(const qg_engine *e)
+{
+    return e->max_len;
+}
+
+fake_count *fake_engine_take(qg_engine *e)
+{
+    if (!e->stream || __atomic_sub_fetch(&e->sessions->left, 1, __ATOMIC_ACQ_REL) < 0) {
+        __atomic_add_fetch(&e->sessions->left, 1, __ATOMIC_ACQ_REL);
+        return NULL;
+    }
+    __atomic_add_fetch(&e->sessions->refs, 1, __ATOMIC_ACQ_REL);
+    return e->sessions;
 }
 
 /* Jobs of an engine that is closed may still be let go. */

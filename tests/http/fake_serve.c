@@ -60,6 +60,9 @@ int main(int argc, char **argv)
         {"--body-grace-ms", &opt.http.body_grace_ms, NULL, NULL},
         {"--request-timeout-ms", &opt.request_timeout_ms, NULL, NULL},
         {"--stuck-ms", &opt.stuck_ms, NULL, NULL},
+        {"--talk-ms", &opt.http.talk_ms, NULL, NULL},
+        {"--max-sessions", &opt.engine.max_sessions, NULL, NULL},
+        {"--max-model-len", &opt.engine.max_model_len, NULL, NULL},
         {"--max-jobs", &opt.engine.max_jobs, NULL, NULL},
         {"--connections", NULL, &opt.http.connections, NULL},
         {"--connections-addr", NULL, &opt.http.connections_addr, NULL},
@@ -81,6 +84,8 @@ int main(int argc, char **argv)
             opt.policy = value;
         else if (strcmp(argv[i], "--audit-log") == 0)
             opt.audit_log = value;
+        else if (strcmp(argv[i], "--stream-model") == 0)
+            opt.stream_model = value;
         else if (strcmp(argv[i], "--host") == 0)
             opt.host = value;
         else if (strcmp(argv[i], "--port") == 0)
