@@ -18,8 +18,9 @@ enum {
     CMD_SERVE = 1u << 7,
     CMD_BENCH = 1u << 8,
     CMD_POLICY = 1u << 9,
-    CMD_MODEL =
-        CMD_CHECK | CMD_TOKENIZE | CMD_RENDER | CMD_LOGITS | CMD_INSPECT | CMD_SERVE | CMD_BENCH,
+    CMD_STREAM = 1u << 10,
+    CMD_MODEL = CMD_STREAM | CMD_CHECK | CMD_TOKENIZE | CMD_RENDER | CMD_LOGITS | CMD_INSPECT |
+                CMD_SERVE | CMD_BENCH,
 };
 
 typedef struct cli_list {
@@ -31,13 +32,13 @@ typedef struct cli_list {
  */
 typedef struct cli_args {
     const char *model, *cpu, *dtype, *decode, *special, *response, *response_file, *messages, *host;
-    const char *log, *cache, *policy, *audit_log;
-    cli_list names, api_keys;
+    const char *log, *cache, *policy, *audit_log, *stream_model, *threshold;
+    cli_list names, api_keys, category_thresholds;
     int32_t threads, max_model_len, port, concurrency, step_rows, request_timeout_s, max_jobs;
     int32_t kv_mib, prompt_tokens, repeat;
     bool quiet, no_prefix_cache, json, jsonl, exit_verdict, decode_ids, skip_special, ids, measure,
         csv, quick;
-    bool help;
+    bool loose, help;
     const char *positional[4];
     int32_t n_positional;
 } cli_args;
@@ -68,6 +69,7 @@ int cmd_inspect(const cli_args *args);
 int cmd_cpu(const cli_args *args);
 int cmd_version(const cli_args *args);
 int cmd_serve(const cli_args *args);
+int cmd_stream(const cli_args *args);
 int cmd_bench(const cli_args *args);
 int cmd_policy(const cli_args *args);
 

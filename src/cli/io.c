@@ -159,7 +159,7 @@ int cli_engine_options(const cli_args *args, uint32_t parts, qg_options *opt)
     return EXIT_DONE;
 }
 
-int cli_open(const cli_args *args, uint32_t parts, qg_engine **engine)
+int cli_open_builtin(const cli_args *args, uint32_t parts, const char *builtin, qg_engine **engine)
 {
     qg_options opt;
     qg_err err;
@@ -168,12 +168,19 @@ int cli_open(const cli_args *args, uint32_t parts, qg_engine **engine)
     if (!opt.model && !args->quiet)
         fprintf(stderr, "qguard: no --model given: using the built-in demonstration model, a toy; "
                         "do not rely on its verdicts\n");
+    if (!opt.model)
+        opt.model = builtin;
     if (qg_engine_open(engine, &opt, &err) != QG_OK)
         return cli_fail(&err);
     const char *warning;
     for (size_t i = 0; !args->quiet && (warning = qg_engine_warning(*engine, i)); i++)
         fprintf(stderr, "qguard: warning: %s\n", warning);
     return EXIT_DONE;
+}
+
+int cli_open(const cli_args *args, uint32_t parts, qg_engine **engine)
+{
+    return cli_open_builtin(args, parts, NULL, engine);
 }
 
 /* NULL unless it is a string that is the same to the C functions. */

@@ -30,6 +30,8 @@ int cli_finish(int code);
 /* Engine options from the arguments; EXIT_DONE or a failure that was reported. parts: QG_PART_*. */
 int cli_engine_options(const cli_args *args, uint32_t parts, qg_options *opt);
 int cli_open(const cli_args *args, uint32_t parts, qg_engine **engine);
+/* The same with another built-in model than the Gen one. */
+int cli_open_builtin(const cli_args *args, uint32_t parts, const char *builtin, qg_engine **engine);
 
 /* A JSON message list -> messages, whose texts live in list.  Content: a string, null (empty) or a
  * list of {"type":"text","text":…} parts, joined.  Free messages with qg_mfree; joined parts live

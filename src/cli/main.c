@@ -14,6 +14,14 @@ const cli_command cli_commands[] = {
      "Prints exactly what the model would write.  Exit status: 0 judged, 1 could not judge, 2 "
      "usage.",
      1, cmd_check},
+    {"stream", CMD_STREAM, "[options]", "Judge a conversation token by token, as it is written",
+     "Standard input: lines {\"role\":\"user\"|\"assistant\",\"content\":\"…\"} or "
+     "{\"role\":…,\"ids\":[…]}, each appended to the conversation; the same role again (or none) "
+     "goes on with the turn, {\"end\":true} or the end of the input closes it.\n"
+     "Standard output: a line for each judged token: all of a reply, the end of a prompt.  Those "
+     "with \"final\":false may change with the text to come and are then judged again.\n"
+     "A line that cannot be judged ends it.  Needs a Qwen3Guard-Stream model.",
+     0, cmd_stream},
     {"serve", CMD_SERVE, "[MODEL] [options]", "Serve verdicts over HTTP, as vLLM serves the model",
      "The flags of vllm serve are taken too: what means nothing here is noted and ignored, what "
      "would change the answers and is not in this version is refused.",
@@ -81,7 +89,7 @@ static const cli_command *find(const char *name)
 
 static int unknown(const char *name)
 {
-    static const char *const planned[] = {"stream", "gateway", "label", "eval", "pull"};
+    static const char *const planned[] = {"gateway", "label", "eval", "pull"};
     for (size_t i = 0; i < QG_COUNT(planned); i++)
         if (!strcmp(planned[i], name)) {
             fprintf(stderr, "qguard: '%s' is not in this version\n", name);

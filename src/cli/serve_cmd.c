@@ -34,6 +34,7 @@ int cmd_serve(const cli_args *args)
     if (args->host)
         opt.host = args->host;
     opt.port = (uint16_t)args->port;
+    opt.stream_model = args->stream_model;
     opt.names = local.names.at;
     opt.n_names = (size_t)local.names.n;
     opt.api_keys = local.api_keys.at;
