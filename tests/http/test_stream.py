@@ -259,7 +259,7 @@ def test_slow_reader_is_given_up(serve):
     talk = Talk(server)
     for _ in range(4):
         talk.say(b'{"content":"' + b"x" * 100000 + b'"}\n')
-    assert server.wait_for_line("not taken")
+    assert server.wait_for_line("not taken", 60)
 
 
 @pytest.mark.parametrize("pause", [0, 0.05])
