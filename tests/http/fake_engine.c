@@ -485,6 +485,8 @@ qg_job *fake_engine_later(qg_engine *e, const fake_later *what)
     job->deadline_us = what->deadline_us;
     job->hang = what->hang;
     pthread_mutex_lock(&e->lock);
+    if (!e->n_jobs)
+        e->progress_us = qg_now_us(); /* it was idle until now */
     job->next = e->jobs;
     e->jobs = job;
     e->n_jobs++;

@@ -317,6 +317,20 @@ def test_deadline(serve):
     assert answer.status == 504 and answer.error["code"] == "deadline_exceeded"
 
 
+def test_stuck_engine_turns_health_red(serve):
+    server = serve("--stream-model", "stream", "--stuck-ms", 300, "--request-timeout-ms", 0, "--drain-ms", 100)
+    time.sleep(0.5)
+    talk = Talk(server).say({"content": "sleep=50 x"})
+    talk.until_summary()
+    assert server.get("/health").status == 200
+    talk.say({"content": "hang"})
+    end = time.monotonic() + 20
+    while server.get("/health").status == 200:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    talk.raw.close()
+
+
 def test_drain(serve):
     """A running request ends as it would have."""
     server = serve("--stream-model", "stream")
