@@ -48,7 +48,7 @@ const cli_command cli_commands[] = {
      "  stream   1 and 16 tokens a step behind 128, 1024 and 4096, and 32 streams a token each;\n"
      "           of a Stream model its sessions, too\n"
      "  long     prompts of 4,096 and 16,384 tokens\n"
-     "  load     a process from start to first verdict, and its memory\n"
+     "  load     a process from start to first verdict, and its memory (--cache DIR: packed, too)\n"
      "  text     tokenizer (of FILE…, line by line) and chat template\n"
      "  mixed    checks beside 64 bulk jobs, and beside one of 16,384 tokens\n"
      "  growing  a reply that is judged again after every 64 words: tokens computed\n"
