@@ -305,6 +305,7 @@ qg_status qg_session_rollback(qg_session *s, int32_t position, qg_err *err)
         s->hits.n = s->hits.n < s->convo.ids.n ? s->hits.n : s->convo.ids.n;
         if (s->n_done > (int32_t)s->convo.ids.n)
             s->n_done = (int32_t)s->convo.ids.n;
+        qg_convo_settle(&s->convo);
     }
     release(e, s);
     return rc;

@@ -165,6 +165,7 @@ static void keep(judging *j)
         job->kept = old;
     }
     s->n_done = (int32_t)c->ids.n;
+    qg_convo_settle(c);
 }
 
 static void summarise(const judging *j, const qg_turn *seen)

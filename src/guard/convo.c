@@ -271,6 +271,33 @@ static qg_status push_ids(qg_convo *c, qg_change *ch, const int32_t *ids, size_t
     return QG_OK;
 }
 
+/* ---- memory that was needed once ---- */
+
+static void shrink_buf(qg_buf *b)
+{
+    if (b->cap <= 2 * b->n + 4096)
+        return;
+    char *p = qg_realloc(b->p, b->n + 1);
+    if (!p)
+        return;
+    b->p = p;
+    b->cap = b->n + 1;
+    p[b->n] = 0;
+}
+
+void qg_convo_settle(qg_convo *c)
+{
+    shrink_buf(&c->text);
+    shrink_buf(&c->inc.tail);
+    if (c->ids.cap <= 2 * c->ids.n + 1024)
+        return;
+    int32_t *p = qg_realloc_array(c->ids.p, c->ids.n ? c->ids.n : 1, sizeof *p);
+    if (!p)
+        return;
+    c->ids.p = p;
+    c->ids.cap = c->ids.n ? c->ids.n : 1;
+}
+
 /* ---- append ---------------------------------------------------------------------------------- */
 
 static qg_status start_change(qg_convo *c, qg_change *ch, qg_err *err)
@@ -319,6 +346,7 @@ void qg_convo_undo(qg_convo *c, qg_change *ch)
     c->n_final = ch->old_final;
     c->cps = ch->old_cps;
     c->redo = ch->old_redo;
+    qg_convo_settle(c);
 }
 
 void qg_change_free(qg_change *ch)

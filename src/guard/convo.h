@@ -82,6 +82,8 @@ void qg_convo_free(qg_convo *c);
  * have been. */
 qg_status qg_convo_append(qg_convo *c, const qg_append *a, qg_change *change, qg_err *err);
 void qg_convo_undo(qg_convo *c, qg_change *change);
+/* Once a change can no longer be undone: gives back memory far beyond what is held. */
+void qg_convo_settle(qg_convo *c);
 void qg_change_free(qg_change *change);
 
 /* Forgets from position on: afterwards ids has at most that many, none of them changed, all final.

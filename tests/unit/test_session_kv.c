@@ -209,6 +209,36 @@ static void a_thousand_idle_sessions_take_their_kv(void **state)
     qg_engine_close(engine);
 }
 
+/* Appends that are refused for their length leave nothing behind, nor do large ones that are gone.
+ */
+static void what_was_large_once_is_given_back(void **state)
+{
+    (void)state;
+    enum { N = 100, BYTES = 400000 };
+    static qg_session *s[N];
+    static char much[BYTES], blanks[BYTES];
+    qg_engine *engine = open_with(NULL);
+    for (size_t i = 0; i < BYTES; i++) {
+        much[i] = i % 2 ? 'x' : ' ';
+        blanks[i] = 'x';
+    }
+    for (int i = 0; i < N; i++)
+        s[i] = stream_session(engine, NULL);
+    size_t before = mallinfo2().uordblks;
+    for (int i = 0; i < N; i++) {
+        qg_append a = stream_text("assistant", i % 2 ? much : blanks, BYTES, i % 4 > 1);
+        assert_int_equal(stream_feed(s[i], &a, NULL), QG_ERR_TOO_LONG);
+        a = stream_text("user", "hello", 5, false);
+        stream_must(s[i], &a, NULL);
+    }
+    size_t after = mallinfo2().uordblks;
+    assert_true(after <= before + (size_t)N * 8000);
+    for (int i = 0; i < N; i++)
+        qg_session_close(s[i]);
+    stream_all_free(engine);
+    qg_engine_close(engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +246,7 @@ int main(void)
         cmocka_unit_test(appends_that_do_not_fit_together_end),
         cmocka_unit_test(idle_sessions_expire),
         cmocka_unit_test(ten_thousand_opens),
+        cmocka_unit_test(what_was_large_once_is_given_back),
         cmocka_unit_test(a_thousand_idle_sessions_take_their_kv),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
