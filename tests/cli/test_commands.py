@@ -255,6 +255,13 @@ def test_bench_prints_its_rows(run_qguard, workload):
     assert sum(c[3] == workload for c in cells) >= BENCH[workload]
 
 
+def test_bench_streams_through_sessions(run_qguard):
+    done = run_qguard("bench", "stream", "--csv", "--model", "qguard-demo-stream", "--max-model-len", "1024")
+    metrics = {line.split(",")[4] for line in done.stdout.splitlines()}
+    assert done.returncode == 0
+    assert {"step16_ctx128_p50", "session_step16_ctx128_p50", "sessions32_step1_ctx128_p50"} <= metrics
+
+
 def test_bench_refuses_other_words(run_qguard):
     assert run_qguard("bench", "nonsense").returncode == 2
     done = run_qguard("bench", "kernels", "nonsense")
