@@ -169,6 +169,8 @@ def own(run, workload, note, texts):
         cmd = [args.qguard, "bench", workload, *(texts if workload == "text" else []), "--csv", "--quiet",
                "--model", args.model, "--dtype", dtype, "--threads", args.threads, *WORKLOADS[workload][1],
                *args.qguard_args.split()]
+        if workload == "load":
+            cmd += ["--cache", run.texts.name]
         run.rows(f"qguard {dtype} {workload}", cmd + (["--quick"] if args.quick else []), note)
 
 
