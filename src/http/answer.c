@@ -21,6 +21,15 @@ void qg_http_answer_header(qg_http_answer *answer, const char *name, const char 
     answer->n_headers++;
 }
 
+void qg_http_answer_reason(qg_http_answer *answer, const char *words)
+{
+    size_t n = 0;
+    for (; *words && n + 1 < sizeof answer->reason; words++)
+        if (*words >= 0x20 && *words < 0x7F)
+            answer->reason[n++] = *words;
+    answer->reason[n] = 0;
+}
+
 void qg_http_answer_free(qg_http_answer *answer)
 {
     if (answer->source)
@@ -34,6 +43,8 @@ void qg_http_answer_free(qg_http_answer *answer)
 void qg_http_reply(qg_http_req *req, qg_http_answer *answer)
 {
     qg_http_answer_free(&req->answer);
+    if (req->http->opt.dress)
+        req->http->opt.dress(req->http->opt.ud, req, answer);
     req->answer = *answer;
     req->answered = true;
     qg_http_answer_init(answer, 0);
@@ -106,6 +117,11 @@ static bool add_headers(struct MHD_Response *r, const qg_http_req *req)
 enum MHD_Result qg_http_send(qg_http_req *req)
 {
     enum MHD_Result rc = MHD_NO;
+    if (req->answer.reason[0] && !req->answer.source) { /* the library has only its own words */
+        qg_http_send_now(req);
+        req->finished = true;
+        return MHD_NO;
+    }
     struct MHD_Response *r = make_response(req);
     req->answered = false;
     if (r && add_headers(r, req))
@@ -122,8 +138,9 @@ enum MHD_Result qg_http_send(qg_http_req *req)
 
 qg_status qg_http_head_text(qg_buf *text, const qg_http_req *req, const qg_http_answer *a)
 {
-    QG_TRY(qg_buf_addf(text, "HTTP/1.1 %d %s\r\nConnection: close\r\nX-Request-Id: %s\r\n",
-                       a->status, MHD_get_reason_phrase_for((unsigned)a->status), req->id));
+    QG_TRY(qg_buf_addf(
+        text, "HTTP/1.1 %d %s\r\nConnection: close\r\nX-Request-Id: %s\r\n", a->status,
+        a->reason[0] ? a->reason : MHD_get_reason_phrase_for((unsigned)a->status), req->id));
     if (a->type)
         QG_TRY(qg_buf_addf(text, "Content-Type: %s\r\n", a->type));
     for (size_t i = 0; i < a->n_headers; i++)

@@ -301,6 +301,12 @@ qg_slice qg_http_path(const qg_http_req *req)
     return qg_buf_slice(&req->path);
 }
 
+qg_slice qg_http_query(const qg_http_req *req)
+{
+    const char *mark = req->uri ? strchr(req->uri, '?') : NULL;
+    return qg_str(mark ? mark + 1 : "");
+}
+
 qg_slice qg_http_body(const qg_http_req *req)
 {
     return qg_buf_slice(&req->body);

@@ -46,7 +46,7 @@ typedef struct qg_http_source {
     void (*close)(struct qg_http_source *source);
 } qg_http_source;
 
-enum { QG_HTTP_ANSWER_HEADERS = 6, QG_HTTP_VALUE_BYTES = 128 };
+enum { QG_HTTP_ANSWER_HEADERS = 10, QG_HTTP_VALUE_BYTES = 128 };
 
 typedef struct qg_http_answer {
     int status;
@@ -59,13 +59,16 @@ typedef struct qg_http_answer {
         const char *name; /* lives for ever */
         char value[QG_HTTP_VALUE_BYTES];
     } headers[QG_HTTP_ANSWER_HEADERS];
-    bool close; /* close the connection afterwards */
+    bool close;      /* close the connection afterwards */
+    char reason[80]; /* instead of the status's own words; "" = those.  It closes too */
 } qg_http_answer;
 
 /* An empty answer. */
 void qg_http_answer_init(qg_http_answer *answer, int status);
 /* Adds a header; one that does not fit is left out. */
 void qg_http_answer_header(qg_http_answer *answer, const char *name, const char *value);
+/* The words behind the status, cut to fit; only plain ASCII is kept.  Not with a source. */
+void qg_http_answer_reason(qg_http_answer *answer, const char *words);
 /* Frees what qg_http_reply was not given. */
 void qg_http_answer_free(qg_http_answer *answer);
 
@@ -75,6 +78,7 @@ void qg_http_answer_free(qg_http_answer *answer);
  * when it cannot be decoded. */
 const char *qg_http_method(const qg_http_req *req);
 qg_slice qg_http_path(const qg_http_req *req);
+qg_slice qg_http_query(const qg_http_req *req); /* behind '?', as sent; "" when there is none */
 qg_slice qg_http_body(const qg_http_req *req);
 const char *qg_http_peer(const qg_http_req *req); /* the client's address */
 /* First header of this name, whatever its case; p is NULL when there is none. */
@@ -117,9 +121,11 @@ typedef struct qg_http_options {
     const char *host; /* name or address to listen on */
     uint16_t port;    /* 0 = any free one, see qg_http_port */
     qg_http_limits limits;
-    void *ud; /* for the callbacks; none of them may be NULL */
+    void *ud; /* for the callbacks; none of them but dress may be NULL */
     void (*head)(void *ud, qg_http_req *req);
     void (*full)(void *ud, qg_http_req *req);
+    /* May add headers to each answer before it goes out; NULL = nothing to add. */
+    void (*dress)(void *ud, qg_http_req *req, qg_http_answer *answer);
     /* Fills in body, type and headers for an error that arose here. */
     void (*fault)(void *ud, qg_http_req *req, const char *sentence, qg_http_answer *answer);
     void (*end)(void *ud, qg_http_req *req, const qg_http_end *end);
