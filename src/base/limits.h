@@ -62,7 +62,12 @@
 
 /* chat requests */
 #define QG_MAX_MESSAGES   4096
-#define QG_MAX_INPUTS     2048 /* texts judged by one request */
+#define QG_MAX_API_KEYS   4096
+#define QG_MAX_KEY_NAME   64    /* bytes */
+#define QG_MAX_INPUTS     2048  /* texts judged by one request */
+#define QG_MAX_PAIRS      65536 /* prompts kept for the replies to come (LiteLLM) */
+#define QG_MAX_PAIR_BYTES (64u * 1024 * 1024)
+#define QG_PAIR_MS        600000 /* how long one is kept */
 #define QG_MAX_ROLE_BYTES 64
 #define QG_MAX_CHOICES    128 /* n, as at OpenAI */
 #define QG_MAX_ID_BYTES   128 /* a request id given by the client */

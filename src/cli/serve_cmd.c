@@ -39,6 +39,11 @@ int cmd_serve(const cli_args *args)
     opt.n_names = (size_t)local.names.n;
     opt.api_keys = local.api_keys.at;
     opt.n_api_keys = (size_t)local.api_keys.n;
+    opt.api_key_file = args->api_key_file;
+    if (args->allowed_origins)
+        opt.origins = args->allowed_origins;
+    opt.bare_categories = args->category_map && !strcmp(args->category_map, "bare");
+    opt.no_own_categories = args->no_own_categories;
     if (args->decode && !strcmp(args->decode, "generate"))
         opt.decode = QG_DECODE_GENERATE;
     opt.policy = args->policy ? args->policy : getenv("QGUARD_POLICY");

@@ -60,7 +60,7 @@ static const row rows[] = {
     {"uvicorn-log-level", IGNORE_VALUE, NULL},
     {"max-log-len", IGNORE_VALUE, NULL},
     {"h11-max-incomplete-event-size", IGNORE_VALUE, NULL},
-    {"allowed-origins", IGNORE_VALUE, NULL},
+    {"allowed-origins", OURS, "allowed-origins"},
     {"allowed-methods", IGNORE_VALUE, NULL},
     {"allowed-headers", IGNORE_VALUE, NULL},
     {"chat-template", REFUSE, NULL},

@@ -4,6 +4,7 @@
 #include "serve/chat_request.h"
 #include "serve/completion.h"
 #include "serve/logprobs.h"
+#include "serve/outcome.h"
 #include "svc/reqid.h"
 
 #include <stdio.h>
@@ -12,6 +13,7 @@ typedef struct chat_job {
     qg_serve_job job; /* first */
     qg_chat_request r;
     size_t per_ask; /* choices that show the same text: all of them unless it is sampled */
+    int64_t input_ask, output_ask; /* verdicts for the moderation field; -1 = none */
 } chat_job;
 
 static json_t *logprobs(const qg_completion *c, size_t i)
@@ -56,6 +58,21 @@ static void take_id(const chat_job *c)
     qg_http_set_id(c->job.req, id);
 }
 
+/* One side of the moderation field: what the verdict says, or why there is none. */
+static json_t *side(const chat_job *c, int64_t i, const char *why_not)
+{
+    const qg_serve_job *job = &c->job;
+    const char *model = job->srv->names[0];
+    qg_outcome outcome;
+    if (i >= 0 && job->asks[i].result->well_formed) {
+        qg_serve_outcome(job, (size_t)i, &outcome);
+        return json_pack("{s:s,s:s,s:[o]}", "type", "moderation_results", "model", model, "results",
+                         qg_outcome_moderation(&outcome, model));
+    }
+    return json_pack("{s:s,s:s,s:s}", "type", "error", "code", i < 0 ? "not_run" : "no_verdict",
+                     "message", i < 0 ? why_not : "the model wrote no verdict");
+}
+
 static void chat_answer(qg_serve_job *job)
 {
     static const qg_completion_shape shape = {
@@ -63,8 +80,32 @@ static void chat_answer(qg_serve_job *job)
     chat_job *c = (chat_job *)job;
     qg_completion answer = {
         .shape = &shape, .gen = &c->r.gen, .n = (size_t)c->r.gen.n, .per_ask = c->per_ask};
+    if (c->r.moderation)
+        answer.moderation =
+            json_pack("{s:o,s:o}", "input", side(c, c->input_ask, "there is no message of a user"),
+                      "output", side(c, c->output_ask, "the last message is the user's"));
     take_id(c);
     qg_completion_reply(&answer, job);
+    json_decref(answer.moderation);
+}
+
+/* Verdicts for the moderation field stand behind the n asks for text.  What is judged anyway need
+ * not be judged twice. */
+static qg_status read_moderation(chat_job *c, size_t n)
+{
+    qg_serve_job *job = &c->job;
+    bool again = job->asks[0].request.decode == QG_DECODE_GENERATE;
+    int64_t judged = again ? (int64_t)n : 0, next = again ? (int64_t)n + 1 : (int64_t)n;
+    if (again)
+        qg_serve_ask_messages(job, n, &c->r.messages);
+    c->input_ask = c->r.judges_prompt ? judged : -1;
+    c->output_ask = c->r.judges_prompt ? -1 : judged;
+    if (!c->r.judges_prompt && c->r.prompt.n) {
+        qg_serve_ask_messages(job, (size_t)next, &c->r.prompt);
+        c->input_ask = next++;
+    }
+    job->n_asks = (size_t)next;
+    return QG_OK;
 }
 
 static qg_status chat_read(qg_serve_job *job)
@@ -75,7 +116,7 @@ static qg_status chat_read(qg_serve_job *job)
     QG_TRY(qg_serve_check_model(job));
     c->per_ask = r->gen.samples ? 1 : (size_t)r->gen.n;
     size_t n = (size_t)r->gen.n / c->per_ask;
-    QG_TRY(qg_serve_asks(job, n, "body.n"));
+    QG_TRY(qg_serve_asks(job, n + (r->moderation ? 2 : 0), "body.n"));
     for (size_t i = 0; i < n; i++) {
         qg_serve_ask_messages(job, i, &r->messages);
         if (r->gen.decodes)
@@ -83,7 +124,7 @@ static qg_status chat_read(qg_serve_job *job)
         QG_TRY(qg_gen_options_apply(&r->gen, (int64_t)i, &job->asks[i].request, &job->arena,
                                     &job->fault));
     }
-    return QG_OK;
+    return r->moderation ? read_moderation(c, n) : QG_OK;
 }
 
 void qg_serve_chat(qg_server *srv, qg_http_req *req)

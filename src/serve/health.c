@@ -1,4 +1,4 @@
-/* /health, /ping: is the engine alive?  /version. */
+/* /health, /ping: is the engine alive?  /version, /load. */
 #include "serve/serve_priv.h"
 
 void qg_serve_health(qg_server *srv, qg_http_req *req)
@@ -22,4 +22,12 @@ void qg_serve_version(qg_server *srv, qg_http_req *req)
 {
     (void)srv;
     qg_serve_json(req, json_pack("{s:s}", "version", QG_VERSION));
+}
+
+void qg_serve_load(qg_server *srv, qg_http_req *req)
+{
+    qg_stats stats;
+    qg_engine_stats(srv->engine, &stats);
+    qg_serve_json(
+        req, json_pack("{s:i}", "server_load", (int)(stats.jobs_waiting + stats.jobs_running)));
 }

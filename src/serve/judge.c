@@ -175,7 +175,9 @@ static void run_feed(qg_task *task)
 
 static qg_status read_body(qg_serve_job *job)
 {
-    QG_TRY(qg_body_parse(qg_http_body(job->req), &job->root, &job->fault));
+    job->fault.schema = true;
+    if (!job->how->raw)
+        QG_TRY(qg_body_parse(qg_http_body(job->req), &job->root, &job->fault));
     return job->how->read(job);
 }
 
@@ -200,7 +202,9 @@ static void run_start(qg_task *task)
 
 void qg_serve_fail_job(qg_serve_job *job, const qg_serve_error *error)
 {
-    qg_serve_fail_with(job->req, error, job->how->error ? job->how->error(error) : NULL);
+    qg_serve_error own = *error;
+    json_t *tree = job->how->error ? job->how->error(&own) : NULL;
+    qg_serve_fail_with(job->req, &own, tree);
 }
 
 static void fail_status(qg_serve_job *job, qg_status status, const qg_err *err)
@@ -310,6 +314,14 @@ static void on_free(void *ud)
     qg_mfree(job);
 }
 
+/* A copy: the file of keys may be read again before this job ends. */
+static void take_key_name(qg_serve_job *job)
+{
+    qg_slice name;
+    qg_keys_admit(&job->srv->keys, job->req, &name);
+    snprintf(job->key, sizeof job->key, "%.*s", (int)name.n, name.p);
+}
+
 void qg_serve_judge(qg_server *srv, qg_http_req *req, const qg_serve_protocol *how)
 {
     /* Reading and encoding this much takes about a millisecond; more would hold up the others. */
@@ -324,6 +336,7 @@ void qg_serve_judge(qg_server *srv, qg_http_req *req, const qg_serve_protocol *h
     job->srv = srv;
     job->req = req;
     job->start_us = qg_now_us();
+    take_key_name(job);
     job->policy = srv->policy;
     qg_policy_ref(job->policy);
     qg_arena_init(&job->arena, QG_MAX_TEXT_BYTES);

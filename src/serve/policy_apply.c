@@ -6,7 +6,7 @@ void qg_serve_policy_begin(qg_serve_job *job)
 {
     qg_slice model =
         job->root ? qg_json_slice(json_object_get(job->root, "model")) : qg_slice_of("", 0);
-    qg_policy_view_of(job->policy, qg_str(""), model, &job->view);
+    qg_policy_view_of(job->policy, qg_str(job->key), model, &job->view);
 }
 
 /* ---- context --------------------------------------------------------------------------------- */

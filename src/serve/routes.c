@@ -5,17 +5,29 @@
 #include <stdio.h>
 
 /* EARLY: handled when the header block is in; its answer begins while the body still comes. */
-enum { GET = 1, POST = 2, DELETE = 4, EARLY = 8 };
+enum { GET = 1, POST = 2, DELETE = 4, EARLY = 8, OTHER = 16, ANY = 1 | 2 | 4 | 16 };
 
+/* Longer patterns stand before shorter ones that fit too. */
 static const struct route {
     unsigned methods; /* GET allows HEAD */
-    const char *path; /* a final '*' stands for one or more characters */
+    const char *path; /* one '*' stands for one or more characters */
     bool key;         /* asks for an API key when one is set */
     void (*handle)(qg_server *srv, qg_http_req *req);
 } routes[] = {
     {POST, "/v1/chat/completions", true, qg_serve_chat},
+    {POST, "/v1/completions", true, qg_serve_completions},
+    {POST, "/v1/moderations", true, qg_serve_moderations},
+    {POST, "/v1/guard", true, qg_serve_guard},
+    {POST, "/v1/safety/run-shield", true, qg_serve_run_shield},
     {GET, "/v1/models", true, qg_serve_models},
+    {POST, "/v1/models/*:predict", true, qg_serve_kserve},
     {GET, "/v1/models/*", true, qg_serve_model},
+    {POST, "/tokenize", true, qg_serve_tokenize},
+    {POST, "/detokenize", true, qg_serve_detokenize},
+    {POST, "/classify", true, qg_serve_classify},
+    {POST, "/predict", true, qg_serve_predict},
+    {GET, "/info", true, qg_serve_info},
+    {GET, "/load", false, qg_serve_load},
     {GET, "/health", false, qg_serve_health},
     {POST | EARLY, "/v1/moderations/stream", true, qg_serve_stream},
     {GET, "/v1/moderations/ws", true, qg_serve_stream_socket},
@@ -25,14 +37,44 @@ static const struct route {
     {GET | POST, "/ping", false, qg_serve_health},
     {GET, "/version", false, qg_serve_version},
     {GET, "/metrics", false, qg_serve_metrics},
+    {POST, "/dify", true, qg_serve_dify},
+    {POST, "/beta/litellm_basic_guardrail_api", true, qg_serve_litellm},
+    {POST, "/api/v1/text/contents", true, qg_serve_fms_contents},
+    {POST, "/api/v1/text/chat", true, qg_serve_fms_chat},
+    {POST, "/api/v1/text/generation", true, qg_serve_fms_generation},
+    {POST, "/api/v2/text/detection/content", true, qg_serve_fms_content},
+    {POST, "/v2/guard", true, qg_serve_lakera},
+    {POST, "/request", true, qg_serve_webhook_request},
+    {POST, "/response", true, qg_serve_webhook_response},
+    {POST, "/contentsafety/text:analyze", true, qg_serve_azure_analyze},
+    {POST, "/contentsafety/text:shieldPrompt", true, qg_serve_azure_shield},
+    {GET, "/models", true, qg_serve_pipelines_models},
+    {GET, "/pipelines", true, qg_serve_pipelines_list},
+    {GET, "/v1/pipelines", true, qg_serve_pipelines_list},
+    {POST, "/pipelines/*", true, qg_serve_pipelines_no},
+    {POST, "/qguard/filter/inlet", true, qg_serve_pipelines_inlet},
+    {POST, "/v1/qguard/filter/inlet", true, qg_serve_pipelines_inlet},
+    {POST, "/qguard/filter/outlet", true, qg_serve_pipelines_outlet},
+    {POST, "/v1/qguard/filter/outlet", true, qg_serve_pipelines_outlet},
+    {GET, "/qguard/valves/spec", true, qg_serve_pipelines_spec},
+    {GET, "/v1/qguard/valves/spec", true, qg_serve_pipelines_spec},
+    {GET, "/qguard/valves", true, qg_serve_pipelines_valves},
+    {GET, "/v1/qguard/valves", true, qg_serve_pipelines_valves},
+    {POST, "/qguard/valves/update", true, qg_serve_pipelines_valves},
+    {POST, "/v1/qguard/valves/update", true, qg_serve_pipelines_valves},
+    {ANY, "/ext_authz", true, qg_serve_ext_authz},
+    {ANY, "/ext_authz/*", true, qg_serve_ext_authz},
+    {POST, "/", true, qg_serve_aliyun},
 };
 
 static bool matches(const char *pattern, qg_slice path)
 {
-    size_t n = strlen(pattern);
-    if (pattern[n - 1] == '*')
-        return path.n > n - 1 && memcmp(path.p, pattern, n - 1) == 0;
-    return qg_slice_is(path, pattern);
+    const char *star = strchr(pattern, '*');
+    if (!star)
+        return qg_slice_is(path, pattern);
+    size_t before = (size_t)(star - pattern), behind = strlen(star + 1);
+    return path.n > before + behind && memcmp(path.p, pattern, before) == 0 &&
+           memcmp(path.p + path.n - behind, star + 1, behind) == 0;
 }
 
 static const struct route *find_route(qg_slice path)
@@ -53,8 +95,11 @@ static bool allows(const struct route *route, const char *method)
 {
     if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
         return route->methods & GET;
-    return (strcmp(method, "POST") == 0 && (route->methods & POST)) ||
-           (strcmp(method, "DELETE") == 0 && (route->methods & DELETE));
+    if (strcmp(method, "POST") == 0)
+        return route->methods & POST;
+    if (strcmp(method, "DELETE") == 0)
+        return route->methods & DELETE;
+    return route->methods & OTHER;
 }
 
 static const char *allow_header(const struct route *route)
@@ -101,11 +146,11 @@ void qg_serve_head(void *ud, qg_http_req *req)
     if (!route)
         qg_serve_fail(
             req, &(qg_serve_error){.status = 404, .type = "NotFoundError", .message = "Not Found"});
-    else if (strcmp(qg_http_method(req), "OPTIONS") == 0)
+    else if (strcmp(qg_http_method(req), "OPTIONS") == 0 && !(route->methods & OTHER))
         reply_options(route, req);
     else if (!allows(route, qg_http_method(req)))
         fail_method(route, req);
-    else if (route->key && !qg_keys_admit(&srv->keys, req))
+    else if (route->key && !qg_keys_admit(&srv->keys, req, NULL))
         qg_serve_fail(req, &(qg_serve_error){.status = 401,
                                              .type = "invalid_request_error",
                                              .code = "invalid_api_key",

@@ -17,7 +17,8 @@
 
 void qg_serve_options_init(qg_serve_options *opt)
 {
-    *opt = (qg_serve_options){.host = "127.0.0.1", .port = 8000, .request_timeout_ms = 60000};
+    *opt = (qg_serve_options){
+        .host = "127.0.0.1", .port = 8000, .request_timeout_ms = 60000, .origins = "*"};
     qg_options_init(&opt->engine);
     qg_http_limits_init(&opt->http);
 }
@@ -65,11 +66,21 @@ static qg_status open_policy(const qg_serve_options *opt, qg_policy **out, qg_er
     return opt->policy ? qg_policy_open(out, opt->policy, err) : qg_policy_default(out, err);
 }
 
+static void reload_keys(qg_server *srv)
+{
+    qg_err err;
+    if (qg_keys_load(&srv->keys, &err) != QG_OK)
+        say(srv, QG_SERVE_LOG_NOTE, "keys not reloaded, the old ones stay: %s", err.msg);
+    else if (srv->keys.path)
+        say(srv, QG_SERVE_LOG_NOTE, "keys reloaded (%zu)", srv->keys.n_lines);
+}
+
 /* A policy that is wrong changes nothing; requests under way keep the one they began with. */
 static void reload(qg_server *srv)
 {
     qg_policy *fresh;
     qg_err err;
+    reload_keys(srv);
     if (open_policy(srv->opt, &fresh, &err) != QG_OK) {
         say(srv, QG_SERVE_LOG_NOTE, "policy not reloaded, the old one stays: %s", err.msg);
         return;
@@ -131,6 +142,12 @@ static void signals_give_back(signals *s)
     pthread_sigmask(SIG_SETMASK, &s->before, NULL);
 }
 
+static void dress(void *ud, qg_http_req *req, qg_http_answer *answer)
+{
+    qg_server *srv = ud;
+    qg_cors_dress(&srv->cors, req, answer);
+}
+
 static qg_status listen_and_run(qg_server *srv, qg_err *err)
 {
     const qg_serve_options *opt = srv->opt;
@@ -141,6 +158,7 @@ static qg_status listen_and_run(qg_server *srv, qg_err *err)
         .ud = srv,
         .head = qg_serve_head,
         .full = qg_serve_full,
+        .dress = dress,
         .fault = qg_serve_fault,
         .end = on_end,
         .watch_fd = srv->signal_fd,
@@ -166,6 +184,9 @@ static void name_model(qg_server *srv)
 
 static qg_status open_desk(qg_server *srv, qg_err *err)
 {
+    QG_TRY(qg_cors_open(&srv->cors, srv->opt->origins, err));
+    QG_TRY(qg_keys_load(&srv->keys, err));
+    QG_TRY(qg_pairs_open(&srv->pairs, err));
     QG_TRY(open_policy(srv->opt, &srv->policy, err));
     QG_TRY(qg_metrics_open(&srv->metrics, err));
     QG_TRY(qg_admission_open(&srv->admission, err));
@@ -178,6 +199,9 @@ static void close_desk(qg_server *srv)
     qg_admission_close(srv->admission);
     qg_metrics_close(srv->metrics);
     qg_policy_unref(srv->policy);
+    qg_pairs_close(srv->pairs);
+    qg_keys_free(&srv->keys);
+    qg_cors_close(&srv->cors);
 }
 
 /* The engine of the Stream sessions: one of its own, or the one that is there. */
@@ -239,7 +263,7 @@ qg_status qg_serve(const qg_serve_options *opt, qg_err *err)
         .opt = opt,
         .names = opt->names,
         .n_names = opt->n_names,
-        .keys = {opt->api_keys, opt->n_api_keys},
+        .keys = {.keys = opt->api_keys, .n = opt->n_api_keys, .path = opt->api_key_file},
     };
     signals s;
     qg_status rc;

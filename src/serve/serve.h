@@ -24,10 +24,14 @@ typedef struct qg_serve_options {
     const char *const *api_keys; /* [n_api_keys] none: no key is asked for.  The caller reads
                                     QGUARD_API_KEY */
     size_t n_api_keys;
-    qg_decode decode; /* default QG_DECODE_VERDICT */
-    const char
-        *policy; /* file; NULL = the default policy (docs/POLICY.md).  SIGHUP reads it again */
-    const char *audit_log;      /* file; NULL = none */
+    const char *api_key_file; /* more of them, see svc/keys.h; read again on SIGHUP; NULL = none */
+    const char *origins;      /* pages that may call from a browser, as vLLM's --allowed-origins: a
+                                 JSON list; default "*"; "" = none */
+    const char *policy;       /* file; NULL = the default (docs/POLICY.md); read again on SIGHUP */
+    const char *audit_log;    /* file; NULL = none */
+    bool no_own_categories;   /* moderations: only OpenAI's 13, not the model's nine beside them */
+    bool bare_categories;     /* a category that OpenAI has no word for sets none of the 13 */
+    qg_decode decode;         /* default QG_DECODE_VERDICT */
     int32_t request_timeout_ms; /* from the request to its verdict; 0 = none; default 60,000 */
     int32_t stuck_ms; /* /health turns red when a job is older and nothing was finished in this
                          time; 0 (default) = request timeout + 10 s, or 300 s without one */
@@ -40,10 +44,10 @@ typedef struct qg_serve_options {
 void qg_serve_options_init(qg_serve_options *opt);
 
 /* Opens policy and engine, listens, serves until SIGTERM or SIGINT, drains (a second signal ends
- * that) and closes.  Logs "listening on http://HOST:PORT" when ready.  While it runs, SIGTERM,
- * SIGINT and SIGHUP are blocked for the calling thread (so call it before starting others) and
- * SIGPIPE is ignored. QG_OK after a clean end; QG_ERR_IO when it cannot listen; else as
- * qg_engine_open. */
+ * that) and closes.  SIGHUP reads the files of keys and policy again; what is wrong leaves the old
+ * ones in force.  Logs "listening on http://HOST:PORT" when ready.  While it runs, these signals
+ * are blocked for the calling thread (so call it before starting others) and SIGPIPE is ignored.
+ * QG_OK after a clean end; QG_ERR_IO when it cannot listen; else as qg_engine_open. */
 qg_status qg_serve(const qg_serve_options *opt, qg_err *err);
 
 /* Reads a policy file as the server would; summary (0-terminated, cut to n bytes) tells what it

@@ -2,10 +2,13 @@
 #ifndef QG_SERVE_SERVE_PRIV_H
 #define QG_SERVE_SERVE_PRIV_H
 
+#include "base/limits.h"
 #include "serve/messages.h"
+#include "serve/pairs.h"
 #include "serve/serve.h"
 #include "svc/admission.h"
 #include "svc/audit.h"
+#include "svc/cors.h"
 #include "svc/keys.h"
 #include "svc/metrics.h"
 #include "svc/policy.h"
@@ -30,6 +33,8 @@ typedef struct qg_server {
     qg_metrics *metrics;
     qg_admission *admission;
     qg_audit *audit; /* NULL: none is kept */
+    qg_cors cors;
+    qg_pairs *pairs;
     qg_http *http;
     qg_worker *worker; /* submits what is long */
     int signal_fd;
@@ -56,8 +61,19 @@ const char *qg_serve_endpoint(qg_slice path);
 /* Handlers, one file per protocol. */
 void qg_serve_metrics(qg_server *srv, qg_http_req *req);
 void qg_serve_chat(qg_server *srv, qg_http_req *req);
+void qg_serve_completions(qg_server *srv, qg_http_req *req);
+void qg_serve_moderations(qg_server *srv, qg_http_req *req);
+void qg_serve_guard(qg_server *srv, qg_http_req *req);
+void qg_serve_run_shield(qg_server *srv, qg_http_req *req);
 void qg_serve_models(qg_server *srv, qg_http_req *req);
+void qg_serve_kserve(qg_server *srv, qg_http_req *req);
 void qg_serve_model(qg_server *srv, qg_http_req *req);
+void qg_serve_tokenize(qg_server *srv, qg_http_req *req);
+void qg_serve_detokenize(qg_server *srv, qg_http_req *req);
+void qg_serve_classify(qg_server *srv, qg_http_req *req);
+void qg_serve_predict(qg_server *srv, qg_http_req *req);
+void qg_serve_info(qg_server *srv, qg_http_req *req);
+void qg_serve_load(qg_server *srv, qg_http_req *req);
 void qg_serve_health(qg_server *srv, qg_http_req *req);
 void qg_serve_version(qg_server *srv, qg_http_req *req);
 void qg_serve_stream_socket(qg_server *srv, qg_http_req *req);
@@ -66,6 +82,26 @@ void qg_serve_session(qg_server *srv, qg_http_req *req);
 /* In head(): the answer of these begins while the body still comes. */
 void qg_serve_stream(qg_server *srv, qg_http_req *req);
 void qg_serve_stream_fms(qg_server *srv, qg_http_req *req);
+void qg_serve_dify(qg_server *srv, qg_http_req *req);
+void qg_serve_litellm(qg_server *srv, qg_http_req *req);
+void qg_serve_fms_contents(qg_server *srv, qg_http_req *req);
+void qg_serve_fms_chat(qg_server *srv, qg_http_req *req);
+void qg_serve_fms_generation(qg_server *srv, qg_http_req *req);
+void qg_serve_fms_content(qg_server *srv, qg_http_req *req);
+void qg_serve_lakera(qg_server *srv, qg_http_req *req);
+void qg_serve_webhook_request(qg_server *srv, qg_http_req *req);
+void qg_serve_webhook_response(qg_server *srv, qg_http_req *req);
+void qg_serve_azure_analyze(qg_server *srv, qg_http_req *req);
+void qg_serve_azure_shield(qg_server *srv, qg_http_req *req);
+void qg_serve_pipelines_models(qg_server *srv, qg_http_req *req);
+void qg_serve_pipelines_list(qg_server *srv, qg_http_req *req);
+void qg_serve_pipelines_no(qg_server *srv, qg_http_req *req);
+void qg_serve_pipelines_inlet(qg_server *srv, qg_http_req *req);
+void qg_serve_pipelines_outlet(qg_server *srv, qg_http_req *req);
+void qg_serve_pipelines_spec(qg_server *srv, qg_http_req *req);
+void qg_serve_pipelines_valves(qg_server *srv, qg_http_req *req);
+void qg_serve_ext_authz(qg_server *srv, qg_http_req *req);
+void qg_serve_aliyun(qg_server *srv, qg_http_req *req);
 
 /* ---- errors.c ---------------------------------------------------------------------------------
  */
@@ -116,8 +152,10 @@ typedef struct qg_serve_protocol {
     qg_status (*read)(qg_serve_job *job);
     /* The reply when every ask has its result.  On the server's thread. */
     void (*answer)(qg_serve_job *job);
-    void (*free)(qg_serve_job *job);               /* what read allocated; NULL = nothing */
-    json_t *(*error)(const qg_serve_error *error); /* body of an error; NULL = OpenAI's */
+    void (*free)(qg_serve_job *job); /* what read allocated; NULL = nothing */
+    /* Body of an error, whose status it may change; NULL = OpenAI's. */
+    json_t *(*error)(qg_serve_error *error);
+    bool raw;      /* read looks at the body itself: root stays NULL */
     bool any_text; /* text that is no verdict is an answer too; else it is an error */
     bool each;     /* answer looks at the status of each ask itself */
 } qg_serve_protocol;
@@ -148,8 +186,9 @@ struct qg_serve_job {
     bool listed;
     qg_policy *policy; /* as it was when the request came */
     qg_policy_view view;
+    char key[QG_MAX_KEY_NAME]; /* name of the caller's API key, "" = none */
     /* the reader's, then read by all; live as long as the job */
-    json_t *root;   /* the body, an object */
+    json_t *root;   /* the body, an object; what read puts here is freed too */
     qg_arena arena; /* for what read builds */
     qg_serve_ask *asks;
     size_t n_asks;

@@ -19,7 +19,7 @@ def test_ours_pass_without_a_note(run_qguard):
                  ["--max_model_len=512"], ["--max-model-len", "32k"], ["--max-model-len", "1.5K"],
                  ["--max-model-len", "auto"], ["--max-model-len", "-1"], ["--context-length", "99"],
                  ["--dtype", "half"], ["--dtype", "float"], ["--dtype=bfloat16"],
-                 ["--api_key", "some_key"]):
+                 ["--api_key", "some_key"], ["--allowed-origins", '["*"]']):
         assert parsed(run_qguard, MODEL, *args) == [], args
         assert parsed(run_qguard, *args, MODEL) == [], args
 
@@ -34,7 +34,7 @@ def test_a_list_of_values_behind_the_model(run_qguard):
     ["--gpu-memory-utilization", "0.9"], ["--gpu_memory_utilization=0.9"], ["-tp", "2"],
     ["--tensor-parallel-size", "1"], ["--enforce-eager"], ["--trust-remote-code"], ["-q", "fp8"],
     ["--no-enable-prefix-caching"], ["--limit-mm-per-prompt", '{"image":0}'],
-    ["--mem-fraction-static", "0.8"], ["--allowed-origins", '["*"]'], ["--seed", "-1"]])
+    ["--mem-fraction-static", "0.8"], ["--seed", "-1"]])
 def test_what_means_nothing_here_is_noted_once(run_qguard, args):
     notes = parsed(run_qguard, MODEL, *args)
     name = args[0].split("=")[0].replace("_", "-")

@@ -4,6 +4,7 @@
  *
  *   bomb        Unsafe, Violent               echo=WORD   the answer is "echo: WORD"
  *   unsafe=C    Unsafe, category number C     maybe=C     the same, Controversial (C = 9: None)
+ *   after=W     Unsafe behind a message with W in it, else Safe
  *   prob=S,C,U  these probabilities           garbled     generated text that is no verdict
  *   sleep=MS    answer after MS ms            hang        never answers before the engine closes
  *   toolong, template, busy, noarg            qg_submit fails so
@@ -359,12 +360,23 @@ static qg_status refusal(const qg_engine *e, const char *text, qg_err *err)
     return QG_OK;
 }
 
-static void decide(qg_job *job, const char *text)
+static bool said_before(const qg_request *req, const char *text)
+{
+    for (size_t i = 0; text && !req->ids && i + 1 < req->n_messages; i++) {
+        const qg_text *content = &req->messages[i].content;
+        if (memmem(content->p, content->n, text, strcspn(text, " ")))
+            return true;
+    }
+    return false;
+}
+
+static void decide(qg_job *job, const char *text, const qg_request *req)
 {
     static const double safe[] = {0.96875, 0.02, 0.01125}, maybe[] = {0.25, 0.625, 0.125},
                         unsafe[] = {0.03125, 0.09375, 0.875};
+    bool hit = word(text, "bomb") || said_before(req, word(text, "after="));
     const char *bad = word(text, "unsafe="), *odd = word(text, "maybe="), *p = word(text, "prob=");
-    memcpy(job->p, bad || word(text, "bomb") ? unsafe : odd ? maybe : safe, sizeof job->p);
+    memcpy(job->p, bad || hit ? unsafe : odd ? maybe : safe, sizeof job->p);
     job->category = bad ? *bad - '0' : odd ? *odd - '0' : 0;
     for (int i = 0; p && i < 3; i++) {
         char *end;
@@ -457,7 +469,7 @@ qg_status qg_submit(qg_engine *e, const qg_request *req, qg_done_fn *done, void 
             job->n_prompt += (int)req->messages[i].content.n;
         snprintf(job->role, sizeof job->role, "%s",
                  req->ids ? "user" : req->messages[req->n_messages - 1].role);
-        decide(job, text);
+        decide(job, text, req);
         write_text(job, text, req->sampling);
         if (job->generate)
             cut_text(job, req);
@@ -538,7 +550,7 @@ qg_status qg_detokenize(const qg_engine *engine, const int32_t *ids, size_t n_id
     *n_bytes = 0;
     for (size_t i = 0; i < n_ids; i++)
         if (ids[i] < 256)
-            (*text)[(*n_bytes)++] = (char)ids[i];
+            (*text)[(*n_bytes)++] = (char)(n_ids == 1 && ids[i] > 127 ? '?' : ids[i]); /* lossy */
     (*text)[*n_bytes] = 0;
     return QG_OK;
 }

@@ -78,6 +78,16 @@ int main(int argc, char **argv)
             names[opt.n_names++] = value;
         else if (strcmp(argv[i], "--api-key") == 0 && opt.n_api_keys < 8)
             keys[opt.n_api_keys++] = value;
+        else if (strcmp(argv[i], "--api-key-file") == 0)
+            opt.api_key_file = value;
+        else if (strcmp(argv[i], "--allowed-origins") == 0)
+            opt.origins = value;
+        else if (strcmp(argv[i], "--decode") == 0)
+            opt.decode = strcmp(value, "generate") ? QG_DECODE_VERDICT : QG_DECODE_GENERATE;
+        else if (strcmp(argv[i], "--bare-categories") == 0)
+            opt.bare_categories = *value == '1';
+        else if (strcmp(argv[i], "--no-own-categories") == 0)
+            opt.no_own_categories = *value == '1';
         else if (strcmp(argv[i], "--model") == 0)
             opt.engine.model = value;
         else if (strcmp(argv[i], "--policy") == 0)

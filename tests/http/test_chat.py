@@ -263,6 +263,28 @@ def test_sampling(server):
         assert server.chat("hi", **zero).text == "Safety: Safe\nCategories: None"
 
 
+@pytest.mark.parametrize("more", [{}, {"logprobs": True}, {"temperature": 1, "seed": 1, "n": 3}, {"n": 2}])
+def test_moderation_field(server, more):
+    asked = {"moderation": {"model": "omni-moderation-latest", "policy": {"input": {"mode": "score"}}}, **more}
+    told = server.chat("bomb", **asked).json()["moderation"]
+    assert told["output"] == {"type": "error", "code": "not_run", "message": "the last message is the user's"}
+    (result,) = told["input"]["results"]
+    assert told["input"]["type"] == "moderation_results" and told["input"]["model"] == "fake-guard"
+    assert result["type"] == "moderation_result" and result["flagged"] and result["categories"]["violent"]
+    assert set(result["categories"]) == set(result["category_scores"]) == set(result["category_applied_input_types"])
+    assert result["category_scores"]["violent"] > 0.5 and len(result["categories"]) == 9
+    messages = [{"role": "user", "content": "bomb"}, {"role": "assistant", "content": "no"}]
+    told = server.post(json.dumps({"messages": messages, **asked}).encode()).json()["moderation"]
+    assert told["input"]["results"][0]["flagged"] and not told["output"]["results"][0]["flagged"]
+    alone = server.post(json.dumps({"messages": messages[1:], **asked}).encode()).json()["moderation"]
+    assert alone["input"]["code"] == "not_run" and not alone["output"]["results"][0]["flagged"]
+    got = frames(server.chat("bomb", stream=True, stream_options={"include_usage": True}, **asked))
+    assert [("moderation" in f) for f in got[-3:]] == [False, True, False]
+    assert got[-2]["choices"] == [] and got[-2]["moderation"]["input"]["results"][0]["flagged"]
+    assert "moderation" not in server.chat("bomb").json()
+    assert "moderation" not in server.chat("bomb", moderation=None).json()
+
+
 def test_generated_text_that_is_no_verdict(server):
     assert server.chat("garbled", logprobs=True).text == "Well, hm."
 

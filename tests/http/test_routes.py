@@ -47,7 +47,7 @@ def test_options(server):
     assert answer.status == 204 and answer.headers["allow"] == "POST, OPTIONS"
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/chat/completions/", "/v1/models/", "//health",
+@pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/chat/completions/", "/v1/models/", "//health",
                                   "/health/", "/v1/../health", "/%2e", "*", "/V1/models"])
 def test_not_found(server, path):
     answer = server.get(path)
