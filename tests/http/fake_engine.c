@@ -54,7 +54,6 @@ struct qg_engine {
     bool closing;
     int64_t progress_us;
     int32_t max_len;
-    char bytes[256]; /* each one's own value */
 };
 
 typedef struct result_box {
@@ -281,8 +280,6 @@ qg_status qg_engine_open(qg_engine **out, const qg_options *opt, qg_err *err)
         qg_mfree(e);
         return qg_fail(err, QG_ERR_IO, "%s: no such model", opt->model);
     }
-    for (int i = 0; i < 256; i++)
-        e->bytes[i] = (char)i;
     e->max_jobs = opt->max_jobs;
     e->max_len = opt->max_model_len;
     e->sessions = qg_calloc(1, sizeof *e->sessions);
@@ -540,56 +537,9 @@ void qg_job_release(qg_job *job)
         qg_mfree(job);
 }
 
-qg_status qg_detokenize(const qg_engine *engine, const int32_t *ids, size_t n_ids,
-                        bool skip_special, char **text, size_t *n_bytes, qg_err *err)
-{
-    (void)engine;
-    (void)skip_special;
-    (void)err;
-    *text = qg_malloc(n_ids + 1);
-    *n_bytes = 0;
-    for (size_t i = 0; i < n_ids; i++)
-        if (ids[i] < 256)
-            (*text)[(*n_bytes)++] = (char)(n_ids == 1 && ids[i] > 127 ? '?' : ids[i]); /* lossy */
-    (*text)[*n_bytes] = 0;
-    return QG_OK;
-}
-
-const char *qg_token_bytes(const qg_engine *engine, int32_t id, size_t *n)
-{
-    *n = id >= 0 && id < 256;
-    return *n ? &engine->bytes[id] : "";
-}
-
 const char *qg_severity_name(qg_severity severity)
 {
     return (unsigned)severity < 3 ? severity_names[severity] : "Unknown";
-}
-
-qg_status qg_tokenize(const qg_engine *engine, qg_text text, qg_special special, int32_t **ids,
-                      size_t *n_ids, qg_err *err)
-{
-    (void)engine;
-    (void)special;
-    (void)err;
-    *ids = qg_calloc(text.n + 1, sizeof **ids);
-    *n_ids = text.n;
-    for (size_t i = 0; i < text.n; i++)
-        (*ids)[i] = (unsigned char)text.p[i];
-    return QG_OK;
-}
-
-/* The variables themselves, so that a test can see what was asked. */
-qg_status qg_render(const qg_engine *engine, qg_text vars_json, char **text, size_t *n_bytes,
-                    int32_t **ids, size_t *n_ids, qg_err *err)
-{
-    if (memmem(vars_json.p, vars_json.n, "template", 8)) {
-        *text = NULL;
-        return qg_fail(err, QG_ERR_TEMPLATE, "the template raised: no");
-    }
-    *text = qg_memdup0(vars_json.p, vars_json.n);
-    *n_bytes = vars_json.n;
-    return ids ? qg_tokenize(engine, vars_json, QG_SPECIAL_TEXT, ids, n_ids, err) : QG_OK;
 }
 
 char *qg_result_json(const qg_engine *engine, const qg_result *r)
