@@ -1,6 +1,6 @@
 /* Speed of the forward pass:
  *
- *     bench_forward MODEL-DIR [THREADS [f32|int8|bf16 [ROWS [CONTEXT [RUNS]]]]]
+ *     bench_forward MODEL-DIR [THREADS [f32|int8|int4|bf16 [ROWS [CONTEXT [RUNS]]]]]
  *
  * Prints the time to open the model, its size and the process's peak memory, and for growing
  * numbers of rows in one pass, behind nothing or a context, milliseconds, rows per second, and
@@ -18,7 +18,7 @@
 #include <sys/resource.h>
 
 static const char usage[] =
-    "bench_forward MODEL-DIR [THREADS [f32|int8|bf16 [ROWS [CONTEXT [RUNS]]]]]";
+    "bench_forward MODEL-DIR [THREADS [f32|int8|int4|bf16 [ROWS [CONTEXT [RUNS]]]]]";
 
 enum { MAX_ROWS = 512, MAX_CTX = 4096 + MAX_ROWS, RUNS = 5 };
 
@@ -143,6 +143,7 @@ int main(int argc, char **argv)
     const char *word = argc > 3 ? argv[3] : "bf16";
     qg_dtype dtype = strcmp(word, "f32") == 0    ? QG_DTYPE_F32
                      : strcmp(word, "int8") == 0 ? QG_DTYPE_INT8
+                     : strcmp(word, "int4") == 0 ? QG_DTYPE_INT4
                                                  : QG_DTYPE_BF16;
     if (argc < 2 || open_all(&b, argv[1], threads, dtype, &err) != QG_OK) {
         fprintf(stderr, "%s\n", argc < 2 ? usage : err.msg);
@@ -151,6 +152,7 @@ int main(int argc, char **argv)
     }
     qg_wformat format = dtype == QG_DTYPE_F32    ? QG_W_F32
                         : dtype == QG_DTYPE_INT8 ? QG_W_I8
+                        : dtype == QG_DTYPE_INT4 ? QG_W_I4
                                                  : QG_W_BF16;
     if (argc > 4)
         one_case(&b, format, number(argc, argv, 4, 1, MAX_ROWS),

@@ -86,7 +86,7 @@ typedef enum qg_dtype {
     QG_DTYPE_BF16 = 2, /* weights and KV 16 bits, sums in float32 */
     QG_DTYPE_INT8 = 3, /* layers' weights 8 bits with a scale for every 128, activations too;
                           embedding, output matrix and KV 16 bits */
-    QG_DTYPE_INT4 = 4, /* not in this version: QG_ERR_UNSUPPORTED */
+    QG_DTYPE_INT4 = 4, /* layers' weights 4.375 bits with scales for 32 and 128, the rest as INT8 */
     QG_DTYPE_F16 = 5,  /* only as a file's format */
 } qg_dtype;
 

@@ -39,9 +39,9 @@ static qg_status check_options(qg_engine *e, const qg_options *opt, qg_err *err)
         return qg_fail(err, QG_ERR_ARG, "options: parts 0x%x is not a set of QG_PART_*",
                        opt->parts);
     if (opt->dtype != QG_DTYPE_AUTO && opt->dtype != QG_DTYPE_F32 && opt->dtype != QG_DTYPE_BF16 &&
-        opt->dtype != QG_DTYPE_INT8)
+        opt->dtype != QG_DTYPE_INT8 && opt->dtype != QG_DTYPE_INT4)
         return qg_fail(err, QG_ERR_UNSUPPORTED,
-                       "dtype: this version computes in float32, bfloat16 or int8 only");
+                       "dtype: this version computes in float32, bfloat16, int8 or int4 only");
     if (opt->n_threads < 0 || opt->n_threads > QG_MAX_THREADS)
         return qg_fail(err, QG_ERR_ARG, "threads: %d is not in 0..%d", opt->n_threads,
                        QG_MAX_THREADS);
@@ -431,6 +431,7 @@ void qg_engine_info(const qg_engine *e, qg_model_info *info)
     info->max_model_len = e->max_len;
     info->dtype = e->opt.dtype == QG_DTYPE_F32    ? "float32"
                   : e->opt.dtype == QG_DTYPE_INT8 ? "int8"
+                  : e->opt.dtype == QG_DTYPE_INT4 ? "int4"
                                                   : "bfloat16";
     info->kernel = qg_model_kernel(e->model);
     info->weight_bytes = qg_model_weight_bytes(e->model);

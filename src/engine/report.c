@@ -19,6 +19,7 @@ static void add_rows(json_t *o, uint32_t features)
     } rows[] = {
         {"matrix product, bfloat16", qg_gemm_pick(QG_W_BF16, features)->name},
         {"matrix product, int8", qg_gemm_pick(QG_W_I8, features)->name},
+        {"matrix product, int4", qg_gemm_pick(QG_W_I4, features)->name},
         {"matrix product, float32", qg_gemm_pick(QG_W_F32, features)->name},
         {"attention, bfloat16 KV", qg_attn_pick(QG_W_BF16, features)->name},
         {"attention, float32 KV", qg_attn_pick(QG_W_F32, features)->name},

@@ -5,9 +5,9 @@
  * change the order of its additions.  tests/kerncheck holds every row to this by equality.
  *
  * Rounding: format BF16 rounds activations to bf16 (nearest even) before the product in every row,
- * so rows differ from each other only in the order of float32 additions.  Format I8 (quant.h)
- * multiplies 8-bit integers exactly and prescribes the few float operations that remain, so all its
- * rows give the same bits. */
+ * so rows differ from each other only in the order of float32 additions.  Formats I8 and
+ * I4 (quant.h, quant4.h) multiply 8-bit integers exactly and prescribe the few float operations
+ * that remain, so all their rows give the same bits. */
 #ifndef QG_KERN_KERN_H
 #define QG_KERN_KERN_H
 
@@ -16,7 +16,7 @@
 
 typedef uint16_t qg_bf16; /* upper half of a float32 */
 
-typedef enum qg_wformat { QG_W_F32, QG_W_BF16, QG_W_I8 } qg_wformat;
+typedef enum qg_wformat { QG_W_F32, QG_W_BF16, QG_W_I8, QG_W_I4 } qg_wformat;
 
 static inline float qg_bf16_to_f32(qg_bf16 v)
 {
@@ -55,8 +55,8 @@ typedef struct qg_gemm {
      * [p0, p1) of wp (64-byte aligned), padding with zeros.  Of bf16 and f32, w may be at any
      * address: files promise no alignment. */
     void (*pack)(void *wp, const void *w, int64_t n, int64_t k, int64_t p0, int64_t p1);
-    /* dst [k] float32 = row `row` of the matrix that was packed (exact, except QG_W_I8: as
-     * quantised): the embedding look-up. */
+    /* dst [k] float32 = row `row` of the matrix that was packed (exact, except QG_W_I8 and
+     * QG_W_I4: as quantised): the embedding look-up. */
     void (*unpack_row)(float *dst, const void *wp, int64_t k, int64_t row);
     size_t (*x_bytes)(int64_t k); /* bytes of one prepared row; multiple of 64 */
     void (*prep)(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);

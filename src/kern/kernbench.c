@@ -10,7 +10,10 @@
 
 const char *qg_kernbench_dtype(qg_wformat format)
 {
-    return format == QG_W_F32 ? "float32" : format == QG_W_I8 ? "int8" : "bfloat16";
+    return format == QG_W_F32  ? "float32"
+           : format == QG_W_I8 ? "int8"
+           : format == QG_W_I4 ? "int4"
+                               : "bfloat16";
 }
 
 void qg_kernbench_fill(float *x, int64_t n)

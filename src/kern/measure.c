@@ -12,6 +12,8 @@ enum { WINDOW_US = 2000, WINDOWS = 60 };
 const qg_peak *qg_peak_pick(qg_wformat format, uint32_t features)
 {
     const qg_peak *const *row = qg_peak_rows();
+    if (format == QG_W_I4) /* is multiplied as 8 bits */
+        format = QG_W_I8;
     while ((*row)->format != format || ((*row)->need & features) != (*row)->need)
         row++;
     return *row;

@@ -13,8 +13,7 @@ size_t qg_x_i8_bytes(int64_t k)
     return ((bytes + 63) / 64 | 1) * 64; /* odd number of lines: panel.h */
 }
 
-/* Bits of the largest magnitude. */
-static uint32_t largest_of(const float v[QG_GROUP])
+uint32_t qg_group_largest(const float v[QG_GROUP])
 {
     int32_t bits[QG_GROUP], most = 0; /* signed: every instruction set compares those */
     memcpy(bits, v, sizeof bits);
@@ -38,8 +37,7 @@ static void round_all(int8_t q[QG_GROUP], const float v[QG_GROUP], float by)
         q[i] = (int8_t)(uint8_t)bits[i];
 }
 
-/* Group g of a row of k values, padded with zeros. */
-static void take_group(float v[QG_GROUP], const void *row, int64_t k, int64_t g)
+void qg_group_take(float v[QG_GROUP], const void *row, int64_t k, int64_t g)
 {
     const int64_t left = k - g * QG_GROUP, len = left < QG_GROUP ? left : QG_GROUP;
     memset(v + len, 0, (size_t)(QG_GROUP - len) * sizeof *v);
@@ -54,7 +52,7 @@ static void take_group(float v[QG_GROUP], const void *row, int64_t k, int64_t g)
 static qg_bf16 quantise_column(uint8_t *at, const float v[QG_GROUP])
 {
     float unused;
-    const qg_bf16 scale = qg_f32_to_bf16(qg_x_scale(largest_of(v), &unused));
+    const qg_bf16 scale = qg_f32_to_bf16(qg_x_scale(qg_group_largest(v), &unused));
     const float s = qg_bf16_to_f32(scale);
     int8_t q[QG_GROUP];
     if (!(s > 0))
@@ -79,7 +77,7 @@ void qg_panel_i8_pack(void *wp, const void *w, int64_t n, int64_t k, int64_t p0,
             float v[QG_GROUP];
             memset(group + QG_SW_BYTES, 128, QG_GROUP * QG_NR);
             for (int64_t c = 0; c < QG_NR && p * QG_NR + c < n; c++) {
-                take_group(v, (const uint8_t *)w + (p * QG_NR + c) * k * 4, k, g);
+                qg_group_take(v, (const uint8_t *)w + (p * QG_NR + c) * k * 4, k, g);
                 scales[c] = quantise_column(group + QG_SW_BYTES + c * 4, v);
             }
             memcpy(group, scales, sizeof scales);
@@ -111,8 +109,8 @@ void qg_x_i8_prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)
         for (int64_t g = 0; g < groups; g++, to += QG_GROUP) {
             float v[QG_GROUP], inverse;
             int32_t sum = 0;
-            take_group(v, x + i * ldx, k, g);
-            tail[g].scale = qg_x_scale(largest_of(v), &inverse);
+            qg_group_take(v, x + i * ldx, k, g);
+            tail[g].scale = qg_x_scale(qg_group_largest(v), &inverse);
             memset(to, 0, QG_GROUP);
             if (inverse > 0) /* else NaN or Inf * 0 */
                 round_all(to, v, inverse);

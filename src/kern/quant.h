@@ -63,6 +63,11 @@ static inline float qg_x_scale(uint32_t largest, float *inverse)
     return c.f / 127.0f;
 }
 
+/* v [128] = group g of a row of k floats at any address, padded with zeros. */
+void qg_group_take(float v[QG_GROUP], const void *row, int64_t k, int64_t g);
+/* Float bits of the largest magnitude. */
+uint32_t qg_group_largest(const float v[QG_GROUP]);
+
 /* Table functions; contracts in kern.h.  pack reads float32; a weight group that holds a NaN or an
  * infinity gets the scale NaN. */
 size_t qg_panel_i8_bytes(int64_t n, int64_t k);

@@ -6,7 +6,7 @@
 #include "kern/kern.h"
 #include "kern/measure.h"
 
-extern const qg_gemm qg_gemm_f32_ref, qg_gemm_bf16_ref, qg_gemm_i8_ref;
+extern const qg_gemm qg_gemm_f32_ref, qg_gemm_bf16_ref, qg_gemm_i8_ref, qg_gemm_i4_ref;
 extern const qg_attn qg_attn_f32_ref, qg_attn_bf16_ref;
 extern const qg_vec qg_vec_ref;
 extern const qg_peak qg_peak_f32_ref, qg_peak_bf16_ref, qg_peak_i8_ref;

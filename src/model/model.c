@@ -12,6 +12,8 @@ static void choose_rows(qg_model *m, const qg_model_options *opt)
     m->gemm = m->layer = qg_gemm_pick(format, opt->features);
     if (opt->dtype == QG_DTYPE_INT8)
         m->layer = qg_gemm_pick(QG_W_I8, opt->features);
+    if (opt->dtype == QG_DTYPE_INT4)
+        m->layer = qg_gemm_pick(QG_W_I4, opt->features);
     m->attn = qg_attn_pick(format, opt->features);
     m->vec = qg_vec_pick(opt->features);
 }
@@ -27,8 +29,9 @@ static qg_status set_up(qg_model *m, const qg_model_options *opt, qg_err *err)
 {
     const qg_config *c = m->cfg;
     if (opt->dtype != QG_DTYPE_AUTO && opt->dtype != QG_DTYPE_F32 && opt->dtype != QG_DTYPE_BF16 &&
-        opt->dtype != QG_DTYPE_INT8)
-        return qg_fail(err, QG_ERR_UNSUPPORTED, "only float32, bfloat16 and int8 are supported");
+        opt->dtype != QG_DTYPE_INT8 && opt->dtype != QG_DTYPE_INT4)
+        return qg_fail(err, QG_ERR_UNSUPPORTED,
+                       "only float32, bfloat16, int8 and int4 are supported");
     if (opt->max_positions < 0 || opt->max_positions > c->max_positions)
         return qg_fail(err, QG_ERR_ARG, "%d positions asked for, the model has %d",
                        opt->max_positions, c->max_positions);

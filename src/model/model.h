@@ -15,7 +15,7 @@
 typedef struct qg_model qg_model; /* immutable once open */
 
 typedef struct qg_model_options {
-    qg_dtype dtype;        /* F32, BF16, INT8 (layers only; the rest BF16), AUTO (= BF16) */
+    qg_dtype dtype;        /* F32, BF16, INT8 or INT4 (layers only; rest BF16), AUTO (= BF16) */
     uint32_t features;     /* QG_CPU_* bits to use */
     int32_t max_positions; /* longest context, <= config's; 0 = config's */
     qg_slice packed;       /* what qg_model_packed gave for the same files, options and build, at a

@@ -248,7 +248,8 @@ static qg_status pack_layer(qg_model *m, qg_layer *l, const qg_bound_layer *b, c
 
 static qg_status pack_layers(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err)
 {
-    qg_equal equal = {0}, *e = m->layer->format == QG_W_I8 ? &equal : NULL;
+    const bool rounded = m->layer->format == QG_W_I8 || m->layer->format == QG_W_I4;
+    qg_equal equal = {0}, *e = rounded ? &equal : NULL;
     qg_status rc = e ? qg_equal_open(e, m->cfg, err) : QG_OK;
     for (int32_t i = 0; rc == QG_OK && i < m->cfg->n_layers; i++) {
         if (e)

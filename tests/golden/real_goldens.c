@@ -1,12 +1,12 @@
 /* Goldens of the models with the real vocabulary, by hand (a checkpoint of 90 MB or 1.5 GB first):
  *
  *     tools/make_checkpoint.py --shape 0.6b --kind gen DIR        (in the folder of goldens)
- *     real_goldens DIR GOLDEN.json [f32|bf16|int8 [CPU-FEATURES]]
+ *     real_goldens DIR GOLDEN.json [f32|bf16|int8|int4 [CPU-FEATURES]]
  *
  * Every prompt is run, then each forced step and the greedy continuation on top of it.  Prints the
  * distance of every group of numbers and ends with 1 when float32 is more than 1e-3 away, when
- * bfloat16 has a larger root mean square than the reference library's (int8: twice that), or when a
- * choice differs whose margin is more than twice what is allowed. */
+ * bfloat16 has a larger root mean square than the reference library's (int8: twice that, int4: 16
+ * times), or when a choice differs whose margin is more than twice what is allowed. */
 #include "../unit/rig.h"
 #include "../unit/unit.h"
 
@@ -198,7 +198,9 @@ static bool judge(run *u, const json_t *golden, qg_dtype dtype)
     const json_t *d = json_object_get(golden, "deviation_from_these_values");
     double allowed =
         number(json_object_get(d, "bfloat16_arithmetic_on_the_permitted_answers"), "rms") *
-        (dtype == QG_DTYPE_INT8 ? 2 : 1);
+        (dtype == QG_DTYPE_INT8   ? 2
+         : dtype == QG_DTYPE_INT4 ? 16
+                                  : 1);
     show("residual stream", &u->residual);
     show("20 largest logits", &u->top);
     show("logarithm of the sum", &u->sums);
@@ -228,6 +230,7 @@ static bool run_all(const qg_modeldir *dir, const qg_tok *tok, const json_t *gol
     u.tolerance = number(json_object_get(d, "bfloat16_arithmetic_same_library"), "rms");
     u.tolerance = dtype == QG_DTYPE_F32    ? 1e-3
                   : dtype == QG_DTYPE_INT8 ? 2 * u.tolerance
+                  : dtype == QG_DTYPE_INT4 ? 16 * u.tolerance
                                            : u.tolerance;
     assert_true(qg_model_config(u.r.model)->vocab_size == VOCAB_MAX);
     u.hidden = calloc((size_t)qg_model_config(u.r.model)->hidden, sizeof *u.hidden);
@@ -252,6 +255,7 @@ static qg_dtype dtype_of(const char *word)
 {
     return strcmp(word, "bf16") == 0   ? QG_DTYPE_BF16
            : strcmp(word, "int8") == 0 ? QG_DTYPE_INT8
+           : strcmp(word, "int4") == 0 ? QG_DTYPE_INT4
                                        : QG_DTYPE_F32;
 }
 
@@ -260,7 +264,7 @@ int main(int argc, char **argv)
     qg_modeldir *dir = NULL;
     qg_tok *tok = NULL;
     qg_slice file;
-    qg_err err = {"real_goldens DIR GOLDEN.json [f32|bf16|int8 [CPU-FEATURES]]"};
+    qg_err err = {"real_goldens DIR GOLDEN.json [f32|bf16|int8|int4 [CPU-FEATURES]]"};
     json_error_t json_err;
     uint32_t mask = UINT32_MAX;
     int rc = 1;

@@ -19,6 +19,7 @@
 
 #define MAX_F32  1e-4
 #define RMS_INT8 0.15
+#define RMS_INT4 1.1
 
 enum { MAX_ROWS = 256, MAX_CTX = 2304, N_BLOCKS = MAX_CTX / QG_KV_BLOCK };
 
@@ -200,7 +201,9 @@ static void check(const qg_modeldir *dir, const json_t *golden, const char *feat
         if (json_array_size(json_object_get(c, "ids")) <= max_ids)
             run_case(&r, &t, c, columns);
     double rms = sqrt(t.sum_sq / (double)t.n);
-    double allowed = dtype == QG_DTYPE_INT8 ? RMS_INT8 : stored_rms(golden);
+    double allowed = dtype == QG_DTYPE_INT8   ? RMS_INT8
+                     : dtype == QG_DTYPE_INT4 ? RMS_INT4
+                                              : stored_rms(golden);
     print_message("%s, %s, attention %s: largest %.3g (%s), root mean square %.3g (allowed %.3g)\n",
                   qg_modeldir_name(dir), qg_model_kernel(r.model), r.model->attn->name, t.worst,
                   t.worst_case, rms, dtype == QG_DTYPE_F32 ? MAX_F32 : allowed);
@@ -229,8 +232,9 @@ static void check_dir(const char *path, const char *golden_path, bool all)
         qg_dtype dtype;
         size_t max_ids;
     } runs[] = {{"all", QG_DTYPE_F32, SIZE_MAX},  {"all", QG_DTYPE_BF16, SIZE_MAX},
-                {"all", QG_DTYPE_INT8, SIZE_MAX}, {"ref", QG_DTYPE_F32, 511},
-                {"ref", QG_DTYPE_BF16, 511},      {"ref", QG_DTYPE_INT8, 66}};
+                {"all", QG_DTYPE_INT8, SIZE_MAX}, {"all", QG_DTYPE_INT4, SIZE_MAX},
+                {"ref", QG_DTYPE_F32, 511},       {"ref", QG_DTYPE_BF16, 511},
+                {"ref", QG_DTYPE_INT8, 66},       {"ref", QG_DTYPE_INT4, 66}};
     qg_modeldir *dir;
     qg_err err;
     json_t *golden = load_golden(golden_path);

@@ -1,9 +1,10 @@
-/* The 8-bit rows: the same bits as plain C, plain C within what rounding to 8 bits allows, and the
+/* The rows with 8-bit activations, weights of 8 and of 4 bits: the same bits as plain C, plain C
+ * within what rounding to 8 bits allows, 4-bit weights as 8-bit ones that were unpacked, and the
  * error when a few channels are a hundred or a thousand times larger than the others. */
 #include "kerncheck.h"
 
 #include "base/status.h"
-#include "kern/quant.h"
+#include "kern/quant4.h"
 #include "kern/rows.h"
 
 #include <math.h>
@@ -68,9 +69,14 @@ static void multiply(const job *j, const qg_gemm *g, float *y)
 static void compare(const job *j, const qg_gemm *g)
 {
     char text[120];
-    snprintf(text, sizeof text, "%s m=%d n=%d k=%d beside i8_ref", g->name, (int)j->m, (int)j->n,
+    snprintf(text, sizeof text, "%s m=%d n=%d k=%d beside plain C", g->name, (int)j->m, (int)j->n,
              (int)j->k);
     assert_bits(j->y, j->ref, j->y_bytes / sizeof(float), text); /* canaries included */
+}
+
+static const qg_gemm *plain_c(const qg_gemm *g)
+{
+    return g->format == QG_W_I4 ? &qg_gemm_i4_ref : &qg_gemm_i8_ref;
 }
 
 static void equals_plain_c(void **state)
@@ -80,7 +86,7 @@ static void equals_plain_c(void **state)
     for (size_t i = 0; i < QG_COUNT(shapes); i++) {
         job j;
         job_open(&j, shapes[i].m, shapes[i].n, shapes[i].k);
-        multiply(&j, &qg_gemm_i8_ref, j.ref);
+        multiply(&j, plain_c(g), j.ref);
         multiply(&j, g, j.y);
         compare(&j, g);
         job_close(&j);
@@ -99,7 +105,7 @@ static void equals_plain_c_at_the_ends(void **state)
             j.x[i] = sign & 1 ? -3 : 3;
         for (size_t i = 0; i < j.w_bytes / sizeof(float); i++)
             j.w[i] = sign & 2 ? -5 : 5;
-        multiply(&j, &qg_gemm_i8_ref, j.ref);
+        multiply(&j, plain_c(g), j.ref);
         multiply(&j, g, j.y);
         compare(&j, g);
         const double want = 300.0 * 15 * (sign == 0 || sign == 3 ? 1 : -1);
@@ -169,7 +175,8 @@ static void plain_c_within_rounding(void **state)
     }
 }
 
-/* ---- outlier channels ------------------------------------------------------------------------ */
+/* ---- 4-bit weights ----------------------------------------------------------------------------
+ */
 
 static float bell(rng *r)
 {
@@ -178,6 +185,73 @@ static float bell(rng *r)
         sum += (float)(int32_t)rng_next(r) * 0x1p-31f;
     return sum * 0.70710678f; /* variance 1 */
 }
+
+/* Unpacked groups are 8-bit panels: the product of these is the product of the 4-bit ones, and a
+ * row of the matrix reads the same from either. */
+static void four_bits_unpack_to_eight(void **state)
+{
+    (void)state;
+    for (size_t s = 0; s < QG_COUNT(shapes); s++) {
+        job j;
+        job_open(&j, shapes[s].m, shapes[s].n, shapes[s].k);
+        const int64_t panels = (j.n + QG_NR - 1) / QG_NR, groups = panels * qg_groups(j.k);
+        const size_t w4_bytes = qg_panel_i4_bytes(j.n, j.k), w8_bytes = qg_panel_i8_bytes(j.n, j.k);
+        const size_t xp_bytes = qg_x_i8_bytes(j.k) * (size_t)j.m, row = (size_t)j.k * sizeof(float);
+        uint8_t *w4 = guard_alloc(w4_bytes), *w8 = guard_alloc(w8_bytes);
+        void *xp = guard_alloc(xp_bytes);
+        float *a = guard_alloc(row), *b = guard_alloc(row);
+        qg_panel_i4_pack(w4, j.w, j.n, j.k, 0, panels);
+        for (int64_t g = 0; g < groups; g++)
+            qg_i4_unpack(w8 + g * QG_GROUP_BYTES, w4 + g * QG_I4_GROUP_BYTES);
+        for (size_t i = 0; i < j.y_bytes / sizeof *j.y; i++)
+            j.y[i] = j.ref[i] = CANARY;
+        qg_x_i8_prep(xp, j.x, j.ldx, j.m, j.k);
+        qg_gemm_i4_ref.run(j.y, j.ldy, xp, w4, j.m, j.n, j.k, 0, panels);
+        qg_gemm_i8_ref.run(j.ref, j.ldy, xp, w8, j.m, j.n, j.k, 0, panels);
+        compare(&j, &qg_gemm_i4_ref);
+        for (int64_t c = 0; c < j.n; c++) {
+            qg_panel_i4_row(a, w4, j.k, c);
+            qg_panel_i8_row(b, w8, j.k, c);
+            assert_bits(a, b, (size_t)j.k, "a row of the matrix");
+        }
+        guard_free(w4, w4_bytes);
+        guard_free(w8, w8_bytes);
+        guard_free(xp, xp_bytes);
+        guard_free(a, row);
+        guard_free(b, row);
+        job_close(&j);
+    }
+}
+
+/* Root mean square of what rounding does to normally distributed weights, relative. */
+static void error_of_four_bits(void **state)
+{
+    enum { N = 64, K = 1024 };
+    (void)state;
+    rng r = {9};
+    const size_t bytes = qg_panel_i4_bytes(N, K);
+    float *w = guard_alloc(N * K * sizeof *w), *row = guard_alloc(K * sizeof *row);
+    uint8_t *wp = guard_alloc(bytes);
+    double err = 0, all = 0;
+    for (int i = 0; i < N * K; i++)
+        w[i] = bell(&r);
+    qg_panel_i4_pack(wp, w, N, K, 0, N / QG_NR);
+    for (int c = 0; c < N; c++) {
+        qg_panel_i4_row(row, wp, K, c);
+        for (int i = 0; i < K; i++) {
+            const double d = (double)row[i] - (double)w[c * K + i];
+            err += d * d;
+            all += (double)w[c * K + i] * (double)w[c * K + i];
+        }
+    }
+    printf("4-bit weights: error %.4f\n", sqrt(err / all));
+    assert_true(sqrt(err / all) < 0.082);
+    guard_free(w, N * K * sizeof *w);
+    guard_free(row, K * sizeof *row);
+    guard_free(wp, bytes);
+}
+
+/* ---- outlier channels ------------------------------------------------------------------------ */
 
 /* Root mean square of y - x * w over that of x * w, when x is rounded to `steps` of its largest
  * value over groups of `group` channels; y NULL: rounded here, the weights exact. */
@@ -243,6 +317,8 @@ int main(void)
     struct CMUnitTest tests[MAX_TESTS] = {
         cmocka_unit_test(plain_c_within_rounding),
         cmocka_unit_test(error_with_outlier_channels),
+        cmocka_unit_test(four_bits_unpack_to_eight),
+        cmocka_unit_test(error_of_four_bits),
     };
     static const CMUnitTestFunction each[] = {equals_plain_c, equals_plain_c_at_the_ends,
                                               nan_and_inf_reach_their_row_or_column};
@@ -250,10 +326,11 @@ int main(void)
                                        "NaN and Inf reach their row or column"};
     const qg_gemm *const *const tables[] = {qg_gemm_rows(), qg_gemm_emulated_rows()};
     char names[MAX_TESTS][100];
-    size_t n = 2;
+    size_t n = 4;
     for (size_t t = 0; t < QG_COUNT(tables); t++)
         for (const qg_gemm *const *g = tables[t]; *g; g++)
-            for (size_t i = 0; (*g)->format == QG_W_I8 && i < QG_COUNT(each) && n < MAX_TESTS;
+            for (size_t i = 0; ((*g)->format == QG_W_I8 || (*g)->format == QG_W_I4) &&
+                               i < QG_COUNT(each) && n < MAX_TESTS;
                  i++, n++) {
                 snprintf(names[n], sizeof names[n], "%s: %s", (*g)->name, what[i]);
                 tests[n] = (struct CMUnitTest){

@@ -92,7 +92,7 @@ static void options_are_checked(void **state)
     qg_modeldir *dir;
     qg_pool *pool;
     qg_model *m;
-    assert_int_equal(open_spec(&s, QG_DTYPE_INT4, &err), QG_ERR_UNSUPPORTED);
+    assert_int_equal(open_spec(&s, QG_DTYPE_F16, &err), QG_ERR_UNSUPPORTED);
     assert_int_equal(open_spec(&s, QG_DTYPE_F16, &err), QG_ERR_UNSUPPORTED);
     assert_int_equal(tiny_model_open(&dir, &t, &s, &err), QG_OK);
     assert_int_equal(qg_pool_open(&pool, 1, &err), QG_OK);
@@ -153,7 +153,7 @@ static void the_file_may_hold_any_of_three_types(void **state)
 {
     (void)state;
     static const char *const types[] = {"F32", "F16"};
-    static const qg_dtype dtypes[] = {QG_DTYPE_F32, QG_DTYPE_BF16, QG_DTYPE_INT8};
+    static const qg_dtype dtypes[] = {QG_DTYPE_F32, QG_DTYPE_BF16, QG_DTYPE_INT8, QG_DTYPE_INT4};
     for (size_t d = 0; d < COUNT(dtypes); d++) {
         qg_dtype dtype = dtypes[d];
         tiny_spec s = tiny_spec_default();

@@ -101,21 +101,22 @@ static void the_best_row_is_picked(void **state)
     static const struct {
         const char *machine;
         uint32_t features;
-        const char *bf16, *i8;
+        const char *bf16, *i8, *i4;
     } cases[] = {
-        {"sapphire rapids", SPR, "bf16_amx", "i8_amx"},
+        {"sapphire rapids", SPR, "bf16_amx", "i8_amx", "i4_avx512vnni"},
         {"without permission", SPR & ~(QG_CPU_AMX_BF16 | QG_CPU_AMX_INT8), "bf16_avx512bf16",
-         "i8_avx512vnni"},
-        {"zen 4", ZEN4, "bf16_avx512bf16", "i8_avx512vnni"},
-        {"skylake-sp", AVX512, "bf16_avx512", "i8_avx2"},
-        {"haswell", QG_CPU_AVX2, "bf16_avx2", "i8_avx2"},
-        {"nothing", 0, "bf16_ref", "i8_ref"},
+         "i8_avx512vnni", "i4_avx512vnni"},
+        {"zen 4", ZEN4, "bf16_avx512bf16", "i8_avx512vnni", "i4_avx512vnni"},
+        {"skylake-sp", AVX512, "bf16_avx512", "i8_avx2", "i4_avx2"},
+        {"haswell", QG_CPU_AVX2, "bf16_avx2", "i8_avx2", "i4_avx2"},
+        {"nothing", 0, "bf16_ref", "i8_ref", "i4_ref"},
     };
     if (strcmp(qg_gemm_pick(QG_W_BF16, UINT32_MAX)->name, "bf16_amx") != 0)
         skip(); /* another architecture's tables */
     for (size_t i = 0; i < QG_COUNT(cases); i++) {
         assert_string_equal(qg_gemm_pick(QG_W_BF16, cases[i].features)->name, cases[i].bf16);
         assert_string_equal(qg_gemm_pick(QG_W_I8, cases[i].features)->name, cases[i].i8);
+        assert_string_equal(qg_gemm_pick(QG_W_I4, cases[i].features)->name, cases[i].i4);
     }
 }
 

@@ -38,7 +38,7 @@ static void plain_run(fixture *f, const rig_options *opt)
 /* Runs check with every set of kernels and every format. */
 static void with_all_kernels(void **state, void (*check)(fixture *, const rig_options *))
 {
-    static const qg_dtype dtypes[] = {QG_DTYPE_F32, QG_DTYPE_BF16, QG_DTYPE_INT8};
+    static const qg_dtype dtypes[] = {QG_DTYPE_F32, QG_DTYPE_BF16, QG_DTYPE_INT8, QG_DTYPE_INT4};
     fixture *f = *state;
     for (size_t i = 0; i < COUNT(feature_sets); i++)
         for (size_t d = 0; d < COUNT(dtypes); d++) {

@@ -13,7 +13,7 @@
 enum { ROWS = 4, QUAD_X = 8 };
 
 /* Prepared rows: [groups][32 quads] { x0, x2, x1, x3 } as int16, then the groups' tails. */
-static size_t x_bytes(int64_t k)
+size_t qg_x_i8_avx2_bytes(int64_t k)
 {
     const size_t bytes = (size_t)qg_groups(k) * (QG_GROUP * 2 + sizeof(qg_xgroup));
     return ((bytes + 63) / 64 | 1) * 64;
@@ -30,7 +30,7 @@ static inline __m256i pair(const uint8_t *at)
 static inline __attribute__((always_inline)) void group(const qg_tile *t, int64_t g, int c0,
                                                         const int rows)
 {
-    const size_t xs = t->x_stride, tails = (size_t)t->units * QG_GROUP * 2;
+    const size_t xs = t->x_stride;
     const uint8_t *w = t->w + g * QG_GROUP_BYTES;
     const uint8_t *x = t->x + g * QG_GROUP * 2, *quad = w + QG_SW_BYTES + c0 * 4;
     const uint8_t *fetch =
@@ -40,7 +40,7 @@ static inline __attribute__((always_inline)) void group(const qg_tile *t, int64_
     __m256i dot[ROWS][2];
 #pragma GCC unroll 4
     for (int i = 0; i < rows; i++) {
-        tail[i] = (const qg_xgroup *)(const void *)(t->x + (size_t)i * xs + tails) + g;
+        tail[i] = (const qg_xgroup *)(const void *)(t->x + (size_t)i * xs + t->tails) + g;
         dot[i][0] = dot[i][1] = _mm256_set1_epi32(tail[i]->offset);
     }
     for (int q = 0; q < QG_QUADS; q++, quad += QG_QUAD_BYTES, x += QUAD_X) {
@@ -71,7 +71,7 @@ static inline __attribute__((always_inline)) void group(const qg_tile *t, int64_
 #pragma GCC unroll 4
         for (int i = 0; i < rows; i++) {
             float *y = t->y + i * t->ldy + c0 + c * 8;
-            const __m256 sum = g ? _mm256_loadu_ps(y) : _mm256_setzero_ps();
+            const __m256 sum = g || t->add ? _mm256_loadu_ps(y) : _mm256_setzero_ps();
             const __m256 part = _mm256_mul_ps(_mm256_cvtepi32_ps(dot[i][c]), sw);
             _mm256_storeu_ps(y, _mm256_fmadd_ps(part, _mm256_set1_ps(tail[i]->scale), sum));
         }
@@ -155,11 +155,11 @@ static void prep_group(uint8_t *to, qg_xgroup *tail, const float *from, int64_t 
     tail->offset = -128 * sum_of(sum);
 }
 
-static void prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)
+void qg_x_i8_prep_avx2(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)
 {
     const int64_t groups = qg_groups(k);
     for (int64_t i = 0; i < m; i++) {
-        uint8_t *to = (uint8_t *)xp + (size_t)i * x_bytes(k);
+        uint8_t *to = (uint8_t *)xp + (size_t)i * qg_x_i8_avx2_bytes(k);
         qg_xgroup *tail = (qg_xgroup *)(void *)(to + groups * QG_GROUP * 2);
         for (int64_t g = 0; g < groups; g++)
             prep_group(to + g * QG_GROUP * 2, tail + g, x + i * ldx + g * QG_GROUP,
@@ -170,7 +170,8 @@ static void prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)
 static void run(float *y, int64_t ldy, const void *xp, const void *wp, int64_t m, int64_t n,
                 int64_t k, int64_t p0, int64_t p1)
 {
-    qg_tiles_i8(&qg_tiles_i8_avx2, x_bytes(k), y, ldy, xp, wp, m, n, k, p0, p1);
+    qg_tiles_i8(&qg_tiles_i8_avx2, qg_x_i8_avx2_bytes(k), QG_GROUP * 2, y, ldy, xp, wp, m, n, k, p0,
+                p1);
 }
 
 const qg_gemm qg_gemm_i8_avx2 = {
@@ -181,7 +182,7 @@ const qg_gemm qg_gemm_i8_avx2 = {
     .packed_bytes = qg_panel_i8_bytes,
     .pack = qg_panel_i8_pack,
     .unpack_row = qg_panel_i8_row,
-    .x_bytes = x_bytes,
-    .prep = prep,
+    .x_bytes = qg_x_i8_avx2_bytes,
+    .prep = qg_x_i8_prep_avx2,
     .run = run,
 };

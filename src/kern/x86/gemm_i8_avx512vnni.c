@@ -3,21 +3,9 @@
 #include "kern/rows.h"
 #include "kern/x86/gemm_rows.h"
 #include "kern/x86/tile.h"
+#include "kern/x86/vnni.h"
 
-#include <immintrin.h>
 #include <string.h>
-
-static inline void prefetch_unit(const uint8_t *at)
-{
-    _mm_prefetch((const char *)at, _MM_HINT_T0);
-    _mm_prefetch((const char *)at + 64, _MM_HINT_T0);
-}
-
-/* sum += w * x.  With the intrinsic GCC 12 copies each sum to the stack in every step. */
-static inline __attribute__((always_inline)) void add_product(__m512i *sum, __m512i w, __m512i x)
-{
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(w), "v"(x));
-}
 
 /* dot [2 * panels][rows] vectors = one group's integer sums, held in registers meanwhile (12 rows x
  * 1 panel: 24 sums, 2 weights, 1 activation). */
@@ -64,26 +52,6 @@ static inline __attribute__((always_inline)) void multiply(int32_t *dot, const q
             _mm512_store_si512(dot + (c * rows + i) * 16, sum[i][c]);
 }
 
-/* sum += dot with the group's scales, both [2 * panels][rows] vectors. */
-static inline __attribute__((always_inline)) void scale(float *sum, const int32_t *dot,
-                                                        const qg_tile *t,
-                                                        const qg_xgroup *const *tail, int64_t g,
-                                                        const int rows, const int panels)
-{
-    const uint8_t *w = t->w + g * QG_GROUP_BYTES;
-    for (int c = 0; c < 2 * panels; c++) {
-        const void *scales = w + (size_t)(c / 2) * t->w_stride + c % 2 * 32;
-        const __m512 sw = _mm512_castsi512_ps(
-            _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_load_si256(scales)), 16));
-#pragma GCC unroll 12
-        for (int i = 0; i < rows; i++, sum += 16, dot += 16) {
-            const __m512 part = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(dot)), sw);
-            const __m512 sx = _mm512_set1_ps(tail[i][g].scale);
-            _mm512_store_ps(sum, _mm512_fmadd_ps(part, sx, _mm512_load_ps(sum)));
-        }
-    }
-}
-
 /* t->units counts groups.  The float sums stand in a small block of their own until the end: the
  * rows of y are often a multiple of 4096 bytes apart, and 12 of them do not fit the 8 ways of one
  * set of the first-level cache. */
@@ -94,17 +62,12 @@ static inline __attribute__((always_inline)) void tile(const qg_tile *t, const i
     const qg_xgroup *tail[QG_TILE_ROWS];
     _Alignas(64) int32_t dot[VECS * 16];
     _Alignas(64) float sum[VECS * 16];
-    for (int i = 0; i < rows; i++)
-        tail[i] = qg_xgroups(t->x + (size_t)i * t->x_stride, t->units);
-    for (int i = 0; i < 2 * panels * rows; i++)
-        _mm512_store_ps(sum + i * 16, _mm512_setzero_ps());
+    begin(sum, tail, t, rows, panels);
     for (int64_t g = 0; g < t->units; g++) {
         multiply(dot, t, tail, g, rows, panels);
-        scale(sum, dot, t, tail, g, rows, panels);
+        scale(sum, dot, t->w + g * QG_GROUP_BYTES, t->w_stride, tail, g, rows, panels);
     }
-    for (int i = 0; i < rows; i++)
-        for (int c = 0; c < 2 * panels; c++)
-            _mm512_storeu_ps(t->y + i * t->ldy + c * 16, _mm512_load_ps(sum + (c * rows + i) * 16));
+    end(sum, t, rows, panels);
 }
 
 QG_TILES_512(i8_avx512vnni, tile)
@@ -155,7 +118,8 @@ void qg_x_i8_prep_avx512(void *xp, const float *x, int64_t ldx, int64_t m, int64
 static void run(float *y, int64_t ldy, const void *xp, const void *wp, int64_t m, int64_t n,
                 int64_t k, int64_t p0, int64_t p1)
 {
-    qg_tiles_i8(&qg_tiles_i8_avx512vnni, qg_x_i8_bytes(k), y, ldy, xp, wp, m, n, k, p0, p1);
+    qg_tiles_i8(&qg_tiles_i8_avx512vnni, qg_x_i8_bytes(k), QG_GROUP, y, ldy, xp, wp, m, n, k, p0,
+                p1);
 }
 
 const qg_gemm qg_gemm_i8_avx512vnni = {

@@ -10,11 +10,13 @@ extern const qg_gemm qg_gemm_i8_amx, qg_gemm_i8_amx_emulated;
 extern const qg_gemm qg_gemm_bf16_avx512bf16, qg_gemm_bf16_avx512, qg_gemm_bf16_avx2;
 extern const qg_gemm qg_gemm_f32_avx512, qg_gemm_f32_avx2;
 extern const qg_gemm qg_gemm_i8_avx512vnni, qg_gemm_i8_avx2;
+extern const qg_gemm qg_gemm_i4_avx512vnni, qg_gemm_i4_avx2;
 
 extern const qg_tiles qg_tiles_bf16_avx512bf16;                 /* x from qg_x_bf16_prep */
 extern const qg_tiles qg_tiles_bf16_avx512, qg_tiles_bf16_avx2; /* from qg_x_rounded_prep */
 extern const qg_tiles qg_tiles_f32_avx512, qg_tiles_f32_avx2;
 extern const qg_tiles qg_tiles_i8_avx512vnni, qg_tiles_i8_avx2; /* units are groups */
+extern const qg_tiles qg_tiles_i4_avx512vnni;                   /* likewise, quant4.h's */
 
 /* prep of kern.h: to bf16, or to float32 that bf16 holds exactly. */
 void qg_x_bf16_prep_avx512bf16(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
@@ -22,6 +24,9 @@ void qg_x_rounded_prep_avx512(void *xp, const float *x, int64_t ldx, int64_t m, 
 void qg_x_rounded_prep_avx2(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
 /* As qg_x_i8_prep. */
 void qg_x_i8_prep_avx512(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
+/* The same numbers, 16 bits each. */
+size_t qg_x_i8_avx2_bytes(int64_t k);
+void qg_x_i8_prep_avx2(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
 
 extern const qg_vec qg_vec_avx512, qg_vec_avx2;
 

@@ -7,19 +7,10 @@
 const qg_gemm *const *qg_gemm_rows(void)
 {
     static const qg_gemm *const rows[] = {
-        &qg_gemm_bf16_amx,
-        &qg_gemm_bf16_avx512bf16,
-        &qg_gemm_bf16_avx512,
-        &qg_gemm_bf16_avx2,
-        &qg_gemm_bf16_ref,
-        &qg_gemm_f32_avx512,
-        &qg_gemm_f32_avx2,
-        &qg_gemm_f32_ref,
-        &qg_gemm_i8_amx,
-        &qg_gemm_i8_avx512vnni,
-        &qg_gemm_i8_avx2,
-        &qg_gemm_i8_ref,
-        NULL,
+        &qg_gemm_bf16_amx,      &qg_gemm_bf16_avx512bf16, &qg_gemm_bf16_avx512, &qg_gemm_bf16_avx2,
+        &qg_gemm_bf16_ref,      &qg_gemm_f32_avx512,      &qg_gemm_f32_avx2,    &qg_gemm_f32_ref,
+        &qg_gemm_i8_amx,        &qg_gemm_i8_avx512vnni,   &qg_gemm_i8_avx2,     &qg_gemm_i8_ref,
+        &qg_gemm_i4_avx512vnni, &qg_gemm_i4_avx2,         &qg_gemm_i4_ref,      NULL,
     };
     return rows;
 }

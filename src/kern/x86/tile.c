@@ -41,6 +41,7 @@ static void strip(const qg_tiles *tiles, const qg_product *g, int64_t r0, int64_
     qg_tile t = {.ldy = g->ldy,
                  .x = g->x + (size_t)r0 * g->x_stride,
                  .x_stride = g->x_stride,
+                 .tails = g->tails,
                  .w_stride = g->panel_bytes,
                  .units = g->units,
                  .ahead = ahead,
@@ -118,13 +119,15 @@ void qg_tiles_f32(const qg_tiles *tiles, float *y, int64_t ldy, const void *xp, 
                                       .p1 = p1});
 }
 
-void qg_tiles_i8(const qg_tiles *tiles, size_t x_stride, float *y, int64_t ldy, const void *xp,
-                 const void *wp, int64_t m, int64_t n, int64_t k, int64_t p0, int64_t p1)
+void qg_tiles_i8(const qg_tiles *tiles, size_t x_stride, size_t x_group, float *y, int64_t ldy,
+                 const void *xp, const void *wp, int64_t m, int64_t n, int64_t k, int64_t p0,
+                 int64_t p1)
 {
     qg_tiles_run(tiles, &(qg_product){.y = y,
                                       .ldy = ldy,
                                       .x = xp,
                                       .x_stride = x_stride,
+                                      .tails = (size_t)qg_groups(k) * x_group,
                                       .w = wp,
                                       .panel_bytes = (size_t)qg_groups(k) * QG_GROUP_BYTES,
                                       .m = m,
@@ -132,6 +135,24 @@ void qg_tiles_i8(const qg_tiles *tiles, size_t x_stride, float *y, int64_t ldy, 
                                       .units = qg_groups(k),
                                       .p0 = p0,
                                       .p1 = p1});
+}
+
+void qg_tiles_i4_few(const qg_tiles *i4, size_t x_stride, size_t x_group, float *y, int64_t ldy,
+                     const void *xp, const void *wp, int64_t m, int64_t n, int64_t k, int64_t p0,
+                     int64_t p1)
+{
+    qg_tiles_run(i4, &(qg_product){.y = y,
+                                   .ldy = ldy,
+                                   .x = xp,
+                                   .x_stride = x_stride,
+                                   .tails = (size_t)qg_groups(k) * x_group,
+                                   .w = wp,
+                                   .panel_bytes = (size_t)qg_groups(k) * QG_I4_GROUP_BYTES,
+                                   .m = m,
+                                   .n = n,
+                                   .units = qg_groups(k),
+                                   .p0 = p0,
+                                   .p1 = p1});
 }
 
 void qg_tiles_panel(const qg_tiles *tiles, const qg_tile *tile, int64_t m)

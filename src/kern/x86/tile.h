@@ -12,7 +12,7 @@
 #ifndef QG_KERN_X86_TILE_H
 #define QG_KERN_X86_TILE_H
 
-#include "kern/quant.h"
+#include "kern/quant4.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,6 +25,7 @@ typedef struct qg_tile {
     int64_t ldy;
     const uint8_t *x; /* prepared rows, x_stride bytes apart */
     size_t x_stride;
+    size_t tails;     /* 8-bit: the first group's qg_xgroup, in bytes from x */
     const uint8_t *w; /* 64-byte aligned; the next panel is w_stride bytes further */
     size_t w_stride;
     int64_t units;
@@ -48,7 +49,7 @@ typedef struct qg_product {
     float *y;
     int64_t ldy;
     const uint8_t *x;
-    size_t x_stride;
+    size_t x_stride, tails;
     const uint8_t *w; /* panel 0 */
     size_t panel_bytes;
     int64_t m, n, units, p0, p1;
@@ -63,9 +64,20 @@ void qg_tiles_bf16(const qg_tiles *tiles, size_t x_stride, float *y, int64_t ldy
 void qg_tiles_f32(const qg_tiles *tiles, float *y, int64_t ldy, const void *xp, const void *wp,
                   int64_t m, int64_t n, int64_t k, int64_t p0, int64_t p1);
 
-/* The same for quant.h's layout; units count groups, a tile's float sums pass through y. */
-void qg_tiles_i8(const qg_tiles *tiles, size_t x_stride, float *y, int64_t ldy, const void *xp,
-                 const void *wp, int64_t m, int64_t n, int64_t k, int64_t p0, int64_t p1);
+/* The same for quant.h's layout and rows with x_group bytes a group; units count groups, a tile's
+ * float sums pass through y. */
+void qg_tiles_i8(const qg_tiles *tiles, size_t x_stride, size_t x_group, float *y, int64_t ldy,
+                 const void *xp, const void *wp, int64_t m, int64_t n, int64_t k, int64_t p0,
+                 int64_t p1);
+/* The same for quant4.h's layout: each group is unpacked for the 8-bit tiles. */
+void qg_tiles_i4(const qg_tiles *i8, qg_i4_unpack_fn *unpack, size_t x_stride, size_t x_group,
+                 float *y, int64_t ldy, const void *xp, const void *wp, int64_t m, int64_t n,
+                 int64_t k, int64_t p0, int64_t p1);
+
+/* Tiles that read quant4.h's layout themselves. */
+void qg_tiles_i4_few(const qg_tiles *i4, size_t x_stride, size_t x_group, float *y, int64_t ldy,
+                     const void *xp, const void *wp, int64_t m, int64_t n, int64_t k, int64_t p0,
+                     int64_t p1);
 
 /* One panel, any number of rows, all 32 columns written: what attention needs. */
 void qg_tiles_panel(const qg_tiles *tiles, const qg_tile *t, int64_t m);
@@ -78,7 +90,7 @@ void qg_tiles_panel(const qg_tiles *tiles, const qg_tile *t, int64_t m);
     {                                                                                              \
         tile(t, rows, panels);                                                                     \
     }
-#define QG_TILES_512(kind, tile)                                                                   \
+#define QG_TILES_1_TO_12(kind, tile)                                                               \
     QG_TILE(kind, tile, 1, 1)                                                                      \
     QG_TILE(kind, tile, 2, 1)                                                                      \
     QG_TILE(kind, tile, 3, 1)                                                                      \
@@ -90,7 +102,14 @@ void qg_tiles_panel(const qg_tiles *tiles, const qg_tile *t, int64_t m);
     QG_TILE(kind, tile, 9, 1)                                                                      \
     QG_TILE(kind, tile, 10, 1)                                                                     \
     QG_TILE(kind, tile, 11, 1)                                                                     \
-    QG_TILE(kind, tile, 12, 1)                                                                     \
+    QG_TILE(kind, tile, 12, 1)
+#define QG_LIST_1_TO_12(kind)                                                                      \
+    {                                                                                              \
+        kind##_1x1, kind##_2x1, kind##_3x1, kind##_4x1, kind##_5x1, kind##_6x1, kind##_7x1,        \
+            kind##_8x1, kind##_9x1, kind##_10x1, kind##_11x1, kind##_12x1                          \
+    }
+#define QG_TILES_512(kind, tile)                                                                   \
+    QG_TILES_1_TO_12(kind, tile)                                                                   \
     QG_TILE(kind, tile, 1, 4)                                                                      \
     QG_TILE(kind, tile, 2, 4)                                                                      \
     QG_TILE(kind, tile, 3, 4)                                                                      \
@@ -99,11 +118,19 @@ void qg_tiles_panel(const qg_tiles *tiles, const qg_tile *t, int64_t m);
     QG_TILE(kind, tile, 6, 2)                                                                      \
     const qg_tiles qg_tiles_##kind = {                                                             \
         .max_rows = 12,                                                                            \
-        .one = {kind##_1x1, kind##_2x1, kind##_3x1, kind##_4x1, kind##_5x1, kind##_6x1,            \
-                kind##_7x1, kind##_8x1, kind##_9x1, kind##_10x1, kind##_11x1, kind##_12x1},        \
+        .one = QG_LIST_1_TO_12(kind),                                                              \
         .wide = {kind##_1x4, kind##_2x4, kind##_3x4, kind##_4x2, kind##_5x2, kind##_6x2,           \
                  kind##_7x1, kind##_8x1, kind##_9x1, kind##_10x1, kind##_11x1, kind##_12x1},       \
         .wide_panels = {4, 4, 4, 2, 2, 2, 1, 1, 1, 1, 1, 1},                                       \
+    };
+/* One panel at a time. */
+#define QG_TILES_512_ONE(kind, tile)                                                               \
+    QG_TILES_1_TO_12(kind, tile)                                                                   \
+    const qg_tiles qg_tiles_##kind = {                                                             \
+        .max_rows = 12,                                                                            \
+        .one = QG_LIST_1_TO_12(kind),                                                              \
+        .wide = QG_LIST_1_TO_12(kind),                                                             \
+        .wide_panels = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1},                                       \
     };
 
 #endif
