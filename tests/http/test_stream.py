@@ -114,6 +114,7 @@ def test_first_line(server):
                                           {"role": "assistant", "content": "no"}]})
     tokens, summary = talk.until_summary()
     assert [t["role"] for t in tokens] == ["user"] and summary["flagged"]
+    assert summary["range"] is None and summary["first_flagged_index"] == tokens[0]["index"]
     tokens, summary = talk.until_summary()
     assert [t["role"] for t in tokens] == ["assistant"] * 2 and not summary["flagged"]
     assert summary["n_provisional"] == 0
