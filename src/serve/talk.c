@@ -117,6 +117,16 @@ static bool blank(qg_slice line)
     return true;
 }
 
+/* What was taken makes room: once for each piece that comes, however many lines it has. */
+static void compact(qg_talk *t)
+{
+    if (!t->at)
+        return;
+    memmove(t->in.p, t->in.p + t->at, t->in.n - t->at);
+    t->in.n -= t->at;
+    t->at = 0;
+}
+
 static bool submit_next(qg_talk *t)
 {
     if (t->next == t->ask.n)
@@ -172,14 +182,10 @@ static void take_lines(qg_talk *t)
             t->empty = t->ask.empty;
         }
     }
-    /* What was taken makes room at the front, in one move for all small lines. */
-    if (t->at) {
-        memmove(t->in.p, t->in.p + t->at, t->in.n - t->at);
-        t->in.n -= t->at;
+    if (t->at == t->in.n) {
+        qg_buf_free(&t->in);
         t->at = 0;
     }
-    if (!t->in.n)
-        qg_buf_free(&t->in);
 }
 
 static void finish(qg_talk *t)
@@ -216,15 +222,19 @@ static void on_data(void *ud, const char *p, size_t n)
     qg_talk *t = ud;
     if (t->failed || t->finished)
         return;
+    compact(t);
     qg_status rc = qg_buf_add(&t->in, p, n);
     /* The ceiling holds a line and what the library may still hand out behind it. */
     if (rc != QG_OK || (t->in.n - t->at > QG_MAX_STREAM_LINE &&
                         !memchr(t->in.p + t->at, '\n', QG_MAX_STREAM_LINE))) {
         qg_err err;
         t->n_lines++;
-        qg_fail(&err, QG_ERR_ARG, "longer than %u bytes; send the text in pieces",
-                QG_MAX_STREAM_LINE);
-        fail_line(t, rc == QG_ERR_NOMEM ? rc : QG_ERR_ARG, &err);
+        if (rc == QG_ERR_NOMEM)
+            qg_fail(&err, rc, "out of memory");
+        else
+            rc = qg_fail(&err, QG_ERR_ARG, "longer than %u bytes; send the text in pieces",
+                         QG_MAX_STREAM_LINE);
+        fail_line(t, rc, &err);
         qg_http_chan_pause(t->chan, true);
         return;
     }
@@ -235,9 +245,10 @@ static void on_data(void *ud, const char *p, size_t n)
 static void on_message(void *ud, const char *p, size_t n)
 {
     qg_talk *t = ud;
-    size_t before = t->in.n;
     if (t->failed || t->finished)
         return;
+    compact(t);
+    size_t before = t->in.n;
     if (qg_buf_add(&t->in, p, n) != QG_OK || qg_buf_adds(&t->in, "\n") != QG_OK) {
         qg_http_chan_finish(t->chan, CLOSE_INTERNAL);
         t->failed = true;

@@ -1,5 +1,6 @@
 """POST /v1/moderations/stream: lines in, verdicts out while more comes."""
 import json
+import threading
 import time
 
 import pytest
@@ -220,6 +221,19 @@ def test_stream_model_alone(serve):
     assert server.post(b'{"content":"x"}', STREAM).status == 200
     assert server.chat("hi").status == 400
     assert server.get("/v1/models").json()["data"][0]["id"] == "stream"
+
+
+def test_many_short_lines_at_once(serve):
+    """Thousands of lines in one piece, with a long one behind them."""
+    server = serve("--stream-model", "stream", "--max-model-len", 1000000)
+    n = 3000
+    body = b'{"content":"y"}\n' * n + b'{"content":"' + b"x" * 200000 + b'"}\n' + b'{"content":"z"}\n' * n
+    talk = Talk(server)
+    sender = threading.Thread(target=lambda: talk.say(body).end())
+    sender.start()
+    summaries = [line["summary"] for line in talk.rest() if "summary" in line]
+    sender.join()
+    assert len(summaries) == 2 * n + 2 and summaries[-1]["n_tokens"] == 2 * n + 200000 + 2
 
 
 def test_back_pressure(serve):
