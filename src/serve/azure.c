@@ -11,20 +11,18 @@ static qg_status analyze_read(qg_serve_job *job)
     return qg_serve_ask_text(job, 0, "user", text);
 }
 
-/* 0, 2, 4, 6; a hit is at least 4, what clients block by default. */
+/* Clients block from 2 (LiteLLM) or 4 on: a hit is 4 or 6, and what is none is 0. */
 static int severity_of(const qg_outcome *o, int category, bool bare)
 {
-    double score = 0;
     bool hit = o->hit && o->primary < 0 && category == 3 && !bare;
     for (int i = 0; i < QG_N_HARMS; i++) {
         if (qg_harms[i].azure != category || (qg_harms[i].azure_wide && bare))
             continue;
         hit |= i == o->primary;
-        score = o->category[i] > score ? o->category[i] : score;
     }
     if (hit)
         return strcmp(o->severity, "Controversial") ? 6 : 4;
-    return score >= 0.25 ? 2 : 0;
+    return 0;
 }
 
 static bool wanted(const json_t *list, const char *name)

@@ -145,20 +145,17 @@ static json_t *choice(const qg_completion *c, size_t i)
                      "stop_reason", qg_completion_stop_reason(c, i));
 }
 
-/* The text, the end. */
+/* Text and end in one: the client's type has no finish_reason that is null. */
 static json_t *delta(const qg_completion *c, size_t i, int part)
 {
-    return json_pack("{s:I,s:o,s:o,s:s?,s:o}", "index", (json_int_t)i, "text",
-                     part == 0 ? text(c, i) : json_string(""), "logprobs",
-                     part == 0 ? logprobs(c, i) : json_null(), "finish_reason",
-                     part == 1 ? qg_completion_finish(c, i) : NULL, "stop_reason",
-                     part == 1 ? qg_completion_stop_reason(c, i) : json_null());
+    (void)part;
+    return choice(c, i);
 }
 
 static void completions_answer(qg_serve_job *job)
 {
     static const qg_completion_shape shape = {
-        "cmpl-", "text_completion", "text_completion", 2, choice, delta};
+        "cmpl-", "text_completion", "text_completion", 1, choice, delta};
     completions_job *c = (completions_job *)job;
     qg_completion answer = {.shape = &shape,
                             .gen = &c->gen,
