@@ -94,6 +94,42 @@ def test_logprobs(client):
     assert [e.token for e in streamed] == [e.token for e in content]
 
 
+def test_moderations(client):
+    one = client.moderations.create(input=BOMB)
+    result = one.results[0]
+    assert one.model == MODEL and len(one.results) == 1
+    assert result.flagged and result.categories.violence and result.categories.illicit_violent
+    assert result.category_scores.violence > 0.5 and result.category_applied_input_types.hate == ["text"]
+    assert result.categories.model_extra["violent"] is True  # the model's own keys
+    many = client.moderations.create(input=["hello", BOMB], model="omni-moderation-latest")
+    assert [r.flagged for r in many.results] == [False, True]
+    parts = client.moderations.create(input=[{"type": "text", "text": BOMB}], model="omni-moderation-latest")
+    assert [r.flagged for r in parts.results] == [True]
+    assert not any(v for v in many.results[0].categories.model_dump().values())
+    with pytest.raises(openai.BadRequestError):
+        client.moderations.create(input=[{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}])
+    with pytest.raises(openai.NotFoundError):
+        client.moderations.create(input="x", model="nope")
+
+
+def test_moderation_field(client):
+    answer = client.chat.completions.create(
+        messages=[{"role": "user", "content": BOMB}], model=MODEL,
+        extra_body={"moderation": {"model": "omni-moderation-latest"}})
+    told = answer.model_dump()["moderation"]
+    assert told["input"]["results"][0]["flagged"] and told["output"]["code"] == "not_run"
+
+
+def test_completions(client):
+    prompt = "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
+    answer = client.completions.create(model=MODEL, prompt=[prompt, prompt], max_tokens=5, logprobs=2, seed=3)
+    assert [c.index for c in answer.choices] == [0, 1] and answer.object == "text_completion"
+    assert answer.choices[0].text == answer.choices[1].text
+    assert len(answer.choices[0].logprobs.tokens) == len(answer.choices[0].logprobs.token_logprobs) <= 5
+    chunks = list(client.completions.create(model=MODEL, prompt=prompt, max_tokens=5, stream=True))
+    assert "".join(c.choices[0].text for c in chunks) == answer.choices[0].text
+
+
 def test_sampling(client):
     def ask(**more):
         answer = client.chat.completions.create(messages=[{"role": "user", "content": BOMB}],
