@@ -169,8 +169,11 @@ bool qg_scan_skip(qg_scan *s)
                 return false;
             s->at++;
         } else { /* a number or a word */
+            const char *start = s->at;
             while (s->at < s->end && in_word(*s->at))
                 s->at++;
+            if (s->at == start)
+                return false; /* a control character */
         }
     } while (depth);
     return true;

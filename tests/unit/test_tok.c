@@ -361,9 +361,24 @@ static int teardown(void **state)
     return 0;
 }
 
+/* Once a control character outside of strings was read for ever. */
+static void bytes_that_are_no_json_end_the_reading(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"{\"a\": [\x01]}", "{\"model\": {\"vocab\": {\x02", "\x01",
+                                        "{\"model\": {\"merges\": [\"a\" \x1f]}}", "{\"a\": \x7f}"};
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        qg_tok *tok;
+        qg_err err = {""};
+        assert_int_equal(qg_tok_open(&tok, qg_str(texts[i]), &err), QG_ERR_FORMAT);
+        assert_true(err.msg[0]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bytes_that_are_no_json_end_the_reading),
         cmocka_unit_test(variants_of_a_file),
         cmocka_unit_test(not_json_at_all),
         cmocka_unit_test(long_tokens_are_refused),
