@@ -20,7 +20,7 @@
 static const char usage[] =
     "bench_forward MODEL-DIR [THREADS [f32|int8|int4|bf16 [ROWS [CONTEXT [RUNS]]]]]";
 
-enum { MAX_ROWS = 512, MAX_CTX = 4096 + MAX_ROWS, RUNS = 5 };
+enum { MAX_ROWS = 512, MAX_CTX = 16384 + MAX_ROWS, RUNS = 5 };
 
 typedef struct bench {
     qg_modeldir *dir;
