@@ -94,10 +94,12 @@ qg_status bench_prompt(const qg_engine *engine, unsigned number, size_t n_tokens
         rc = count_tokens(engine, &b, &n, err);
         if (rc != QG_OK || n == n_tokens)
             break;
-        if (n < n_tokens)
-            rc = add_word(&b, draw(&seed));
-        else
+        if (n > n_tokens)
             drop_word(&b);
+        /* a word has one token, some have two: half of what is missing is never too much */
+        for (size_t missing = n < n_tokens ? (n_tokens - n + 1) / 2 : 0; missing && rc == QG_OK;
+             missing--)
+            rc = add_word(&b, draw(&seed));
     }
     if (rc == QG_OK && n != n_tokens)
         rc = qg_fail(err, QG_ERR_ARG, "no content makes a prompt of %zu tokens", n_tokens);
