@@ -127,11 +127,11 @@ def bars(rows, workload, title, metric, theirs):
 
 
 def svg(rows, workload):
-    parts, y = [], 10
+    parts, y = [], 14
     text = lambda x, y, s, extra="": parts.append(f'<text x="{x}" y="{y}" {extra}>{html.escape(s)}</text>')
     for _, title, metric, theirs in (l for l in LINES if l[0] == workload):
         unit, list_ = bars(rows, workload, title, metric, theirs)
-        if not list_:
+        if not unit:  # nothing of qguard's to compare
             continue
         y += 20
         text(10, y, f"{title}, {unit} ({'more' if unit in RATES else 'less'} is better)", 'font-weight="bold"')
@@ -149,6 +149,7 @@ def svg(rows, workload):
             y += BAR + GAP
     if not parts:
         return None
+    text(10, 16, "red: what the hardware allows", 'fill="#c22"')
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 90}" height="{y + 10}" '
             f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/>'
             + "\n".join(parts) + "</svg>\n")
