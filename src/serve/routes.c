@@ -65,6 +65,9 @@ static const struct route {
     {ANY, "/ext_authz", true, qg_serve_ext_authz},
     {ANY, "/ext_authz/*", true, qg_serve_ext_authz},
     {POST, "/", true, qg_serve_aliyun},
+    {GET, "/", false, qg_serve_playground},
+    {GET, "/playground.js", false, qg_serve_playground},
+    {GET, "/playground.css", false, qg_serve_playground},
 };
 
 static bool matches(const char *pattern, qg_slice path)
