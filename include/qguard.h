@@ -350,6 +350,12 @@ typedef struct qg_thresholds {
 
 /* Strict, no thresholds. */
 QG_API void qg_thresholds_init(qg_thresholds *t);
+/* The rule itself, which every surface goes by.  severity: the most probable; p_severity by
+ * qg_severity; p_category [9] by qg_category_name, given that the text is a hit; top: the most
+ * probable category, -1 = none of the nine.  *by gets the category that decided. */
+QG_API bool qg_thresholds_hit(const qg_thresholds *t, qg_severity severity,
+                              const double p_severity[3], const double p_category[9], int top,
+                              int *by);
 /* Canonical name of category i in 0..8, in the order of the Gen policy; NULL past the last. */
 QG_API const char *qg_category_name(size_t i);
 

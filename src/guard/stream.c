@@ -9,33 +9,6 @@ static const char *const default_category[] = {
     "Copyright", "Illegal Acts",   "Unethical", "Jailbreak",
 };
 
-void qg_thresholds_init(qg_thresholds *t)
-{
-    *t = (qg_thresholds){.size = sizeof *t};
-}
-
-const char *qg_category_name(size_t i)
-{
-    return i < QG_CATEGORY_NONE ? qg_category_labels[i] : NULL;
-}
-
-static bool in_unit(double v)
-{
-    return v >= 0 && v <= 1; /* false for NaN */
-}
-
-qg_status qg_thresholds_check(const qg_thresholds *t, qg_err *err)
-{
-    if (t->size != sizeof *t)
-        return qg_fail(err, QG_ERR_ARG, "thresholds: size is not set; call qg_thresholds_init");
-    if (!in_unit(t->unsafe))
-        return qg_fail(err, QG_ERR_ARG, "thresholds: unsafe is not in [0,1]");
-    for (size_t i = 0; i < QG_MAX_CATEGORIES; i++)
-        if (!in_unit(t->category[i]))
-            return qg_fail(err, QG_ERR_ARG, "thresholds: category[%zu] is not in [0,1]", i);
-    return QG_OK;
-}
-
 /* ---- labels ---- */
 
 static qg_label_group risk_of(int reply)
@@ -140,31 +113,22 @@ static double two_decimals(double p)
     return nearbyint(p * 100) / 100; /* half to even, as Python rounds */
 }
 
-/* The thresholds' verdict.  top: the most probable category; *by gets the category that decided. */
+/* top: the most probable category of the head; *by gets the one that decided. */
 static bool is_hit(const qg_token *token, const qg_stream_labels *l, const qg_thresholds *t,
                    int reply, int32_t top, int32_t *by)
 {
-    double hit = token->p_severity[QG_UNSAFE], best = 0;
     const int8_t *canonical = l->canonical[reply];
-    bool general = token->severity == QG_UNSAFE;
-
-    if (!t->loose) {
-        hit += token->p_severity[QG_CONTROVERSIAL];
-        general |= token->severity == QG_CONTROVERSIAL;
-    }
-    if (t->unsafe > 0)
-        general = hit >= t->unsafe;
+    double p[QG_CATEGORY_NONE] = {0};
+    int which;
+    for (int32_t i = 0; i < (int32_t)token->n_p_categories; i++)
+        if (canonical[i] >= 0)
+            p[canonical[i]] += token->p_categories[i];
+    bool hit = qg_thresholds_hit(t, token->severity, token->p_severity, p, canonical[top], &which);
     *by = top;
-    if (general && (canonical[top] < 0 || t->category[canonical[top]] <= 0))
-        return true;
-    for (int32_t i = 0; i < (int32_t)token->n_p_categories; i++) {
-        double own = canonical[i] < 0 ? 0 : t->category[canonical[i]], p = token->p_categories[i];
-        if (own > 0 && hit * p >= own && p > best) {
-            best = p;
+    for (int32_t i = 0; which != canonical[top] && i < (int32_t)token->n_p_categories; i++)
+        if (canonical[i] == which)
             *by = i;
-        }
-    }
-    return best > 0;
+    return hit;
 }
 
 qg_status qg_stream_read(qg_token *token, const qg_stream_labels *l, const qg_thresholds *t,

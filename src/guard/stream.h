@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "guard/taxonomy.h"
+#include "guard/thresholds.h"
 #include "model/model.h"
 
 /* Meaning of the heads' outputs, side by side as the model gives them: risk and category of
@@ -23,9 +24,6 @@ typedef struct qg_stream_labels {
  * categories than QG_MAX_CATEGORIES, or no names for a number of outputs that is not theirs. */
 qg_status qg_stream_labels_init(qg_stream_labels *l, const qg_config *config,
                                 const int32_t n[QG_N_LABEL_GROUPS], qg_err *err);
-
-/* QG_ERR_ARG: size not set, a number outside of [0,1]. */
-qg_status qg_thresholds_check(const qg_thresholds *t, qg_err *err);
 
 /* Fills in what follows from the numbers: severity, category, probabilities, hit, official view.
  * heads [width].  QG_ERR_INTERNAL: one of the numbers is not finite. */

@@ -77,3 +77,8 @@ int qg_severity_find(qg_slice name)
             return i;
     return -1;
 }
+
+const char *qg_category_name(size_t i)
+{
+    return i < QG_CATEGORY_NONE ? qg_category_labels[i] : NULL;
+}

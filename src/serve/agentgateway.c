@@ -54,14 +54,18 @@ static void webhook_answer(qg_serve_job *job)
 
 void qg_serve_webhook_request(qg_server *srv, qg_http_req *req)
 {
-    static const qg_serve_protocol how = {
-        .size = sizeof(qg_serve_job), .read = request_read, .answer = webhook_answer};
+    static const qg_serve_protocol how = {.size = sizeof(qg_serve_job),
+                                          .read = request_read,
+                                          .answer = webhook_answer,
+                                          .opens = true};
     qg_serve_judge(srv, req, &how);
 }
 
 void qg_serve_webhook_response(qg_server *srv, qg_http_req *req)
 {
-    static const qg_serve_protocol how = {
-        .size = sizeof(qg_serve_job), .read = response_read, .answer = webhook_answer};
+    static const qg_serve_protocol how = {.size = sizeof(qg_serve_job),
+                                          .read = response_read,
+                                          .answer = webhook_answer,
+                                          .opens = true};
     qg_serve_judge(srv, req, &how);
 }

@@ -104,6 +104,7 @@ void qg_serve_aliyun(qg_server *srv, qg_http_req *req)
                                           .read = aliyun_read,
                                           .answer = aliyun_answer,
                                           .error = aliyun_error,
-                                          .raw = true};
+                                          .raw = true,
+                                          .opens = true};
     qg_serve_judge(srv, req, &how);
 }

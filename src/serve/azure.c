@@ -91,14 +91,16 @@ static void shield_answer(qg_serve_job *job)
 
 void qg_serve_azure_analyze(qg_server *srv, qg_http_req *req)
 {
-    static const qg_serve_protocol how = {
-        .size = sizeof(qg_serve_job), .read = analyze_read, .answer = analyze_answer};
+    static const qg_serve_protocol how = {.size = sizeof(qg_serve_job),
+                                          .read = analyze_read,
+                                          .answer = analyze_answer,
+                                          .opens = true};
     qg_serve_judge(srv, req, &how);
 }
 
 void qg_serve_azure_shield(qg_server *srv, qg_http_req *req)
 {
     static const qg_serve_protocol how = {
-        .size = sizeof(qg_serve_job), .read = shield_read, .answer = shield_answer};
+        .size = sizeof(qg_serve_job), .read = shield_read, .answer = shield_answer, .opens = true};
     qg_serve_judge(srv, req, &how);
 }

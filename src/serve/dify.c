@@ -68,6 +68,6 @@ static void dify_answer(qg_serve_job *job)
 void qg_serve_dify(qg_server *srv, qg_http_req *req)
 {
     static const qg_serve_protocol how = {
-        .size = sizeof(qg_serve_job), .read = dify_read, .answer = dify_answer};
+        .size = sizeof(qg_serve_job), .read = dify_read, .answer = dify_answer, .opens = true};
     qg_serve_judge(srv, req, &how);
 }

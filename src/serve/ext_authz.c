@@ -80,7 +80,10 @@ static void authz_answer(qg_serve_job *job)
 
 void qg_serve_ext_authz(qg_server *srv, qg_http_req *req)
 {
-    static const qg_serve_protocol how = {
-        .size = sizeof(qg_serve_job), .read = authz_read, .answer = authz_answer, .raw = true};
+    static const qg_serve_protocol how = {.size = sizeof(qg_serve_job),
+                                          .read = authz_read,
+                                          .answer = authz_answer,
+                                          .raw = true,
+                                          .opens = true};
     qg_serve_judge(srv, req, &how);
 }

@@ -261,11 +261,10 @@ static void check_verdicts(qg_serve_job *job)
 {
     for (size_t i = 0; i < job->n_asks; i++) {
         qg_serve_ask *ask = &job->asks[i];
-        qg_serve_policy_after(ask);
-        if (job->how->any_text)
-            continue;
-        if (ask->status == QG_OK && !ask->result->well_formed)
+        if (ask->status == QG_OK && !job->how->any_text && !ask->result->well_formed &&
+            !ask->by_rule)
             ask->status = qg_fail(&ask->err, QG_ERR_INTERNAL, "The model wrote no verdict.");
+        qg_serve_policy_after(ask);
     }
 }
 
@@ -275,6 +274,7 @@ static void on_ready(void *ud, qg_http_req *req)
     (void)req;
     delist(job);
     check_verdicts(job);
+    qg_serve_record(job);
     const qg_serve_ask *failed = failure(job);
     if (job->read_rc != QG_OK)
         refuse(job);

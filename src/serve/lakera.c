@@ -57,6 +57,6 @@ static void lakera_answer(qg_serve_job *job)
 void qg_serve_lakera(qg_server *srv, qg_http_req *req)
 {
     static const qg_serve_protocol how = {
-        .size = sizeof(qg_serve_job), .read = lakera_read, .answer = lakera_answer};
+        .size = sizeof(qg_serve_job), .read = lakera_read, .answer = lakera_answer, .opens = true};
     qg_serve_judge(srv, req, &how);
 }

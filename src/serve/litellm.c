@@ -168,6 +168,7 @@ void qg_serve_litellm(qg_server *srv, qg_http_req *req)
     static const qg_serve_protocol how = {.size = sizeof(litellm_job),
                                           .read = litellm_read,
                                           .answer = litellm_answer,
-                                          .free = litellm_free};
+                                          .free = litellm_free,
+                                          .opens = true};
     qg_serve_judge(srv, req, &how);
 }

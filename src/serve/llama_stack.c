@@ -30,6 +30,6 @@ static void shield_answer(qg_serve_job *job)
 void qg_serve_run_shield(qg_server *srv, qg_http_req *req)
 {
     static const qg_serve_protocol how = {
-        .size = sizeof(qg_serve_job), .read = shield_read, .answer = shield_answer};
+        .size = sizeof(qg_serve_job), .read = shield_read, .answer = shield_answer, .opens = true};
     qg_serve_judge(srv, req, &how);
 }

@@ -141,7 +141,9 @@ static void moderations_answer(qg_serve_job *job)
 
 void qg_serve_moderations(qg_server *srv, qg_http_req *req)
 {
-    static const qg_serve_protocol how = {
-        .size = sizeof(moderations_job), .read = moderations_read, .answer = moderations_answer};
+    static const qg_serve_protocol how = {.size = sizeof(moderations_job),
+                                          .read = moderations_read,
+                                          .answer = moderations_answer,
+                                          .opens = true};
     qg_serve_judge(srv, req, &how);
 }

@@ -48,7 +48,7 @@ const qg_category_names qg_harms[QG_N_HARMS] = {
 bool qg_view_choose(qg_policy_view *view, qg_slice word)
 {
     if (qg_slice_is(word, "strict") || qg_slice_is(word, "loose"))
-        view->loose = qg_slice_is(word, "loose");
+        view->thresholds.loose = qg_slice_is(word, "loose");
     else
         return word.n == 0;
     return true;
@@ -92,22 +92,6 @@ static double agreeing(double score, bool hit)
     return score > 0.5 ? 0.5 : score;
 }
 
-/* By a threshold of the category's own, by the one of the policy, or the most probable label. */
-static bool is_hit(const qg_policy_view *v, const qg_result *r, double p_hit, const double *harm)
-{
-    bool own = false, hit = false;
-    int label = r->n_categories ? harm_of(r->categories[0]) : -1;
-    for (int i = 0; i < QG_N_HARMS; i++)
-        if (v->threshold[i] > 0 && harm[i] >= v->threshold[i])
-            hit = true;
-    own = label >= 0 && v->threshold[label] > 0;
-    if (hit || own)
-        return hit;
-    if (v->unsafe > 0)
-        return p_hit >= v->unsafe;
-    return r->severity == QG_UNSAFE || (r->severity == QG_CONTROVERSIAL && !v->loose);
-}
-
 /* A hit that the policy allows is none. */
 static void act(qg_outcome *out, const qg_policy_view *view, const qg_result *r)
 {
@@ -123,8 +107,9 @@ static void act(qg_outcome *out, const qg_policy_view *view, const qg_result *r)
 void qg_outcome_of(qg_outcome *out, const qg_policy_view *view, const qg_result *r)
 {
     double severity[3], harm[QG_N_HARMS], all = 0;
+    int by;
     probabilities(r, severity, harm);
-    double p_hit = severity[QG_UNSAFE] + (view->loose ? 0 : severity[QG_CONTROVERSIAL]);
+    double p_hit = severity[QG_UNSAFE] + (view->thresholds.loose ? 0 : severity[QG_CONTROVERSIAL]);
     *out = (qg_outcome){
         .primary = -1,
         .p_hit = p_hit,
@@ -137,14 +122,13 @@ void qg_outcome_of(qg_outcome *out, const qg_policy_view *view, const qg_result 
     };
     for (int i = 0; i < QG_N_HARMS; i++)
         all += harm[i];
+    for (int i = 0; i < QG_N_HARMS; i++) /* given that it is a hit */
+        harm[i] = all > 0 ? harm[i] / all : 0;
+    out->hit = qg_thresholds_hit(&view->thresholds, r->severity, severity, harm,
+                                 r->n_categories ? harm_of(r->categories[0]) : -1, &by);
+    out->primary = out->hit ? by : -1;
     for (int i = 0; i < QG_N_HARMS; i++) /* shares of what is a hit */
-        harm[i] = all > 0 ? p_hit * harm[i] / all : 0;
-    out->hit = is_hit(view, r, p_hit, harm);
-    if (out->hit && r->n_categories)
-        out->primary = harm_of(r->categories[0]);
-    for (int i = 0; out->hit && out->primary < 0 && i < QG_N_HARMS; i++)
-        if (view->threshold[i] > 0 && harm[i] >= view->threshold[i])
-            out->primary = i; /* the label is Safe, and a category's own threshold says otherwise */
+        harm[i] *= p_hit;
     act(out, view, r);
     out->score = agreeing(p_hit, out->hit);
     for (int i = 0; i < QG_N_HARMS; i++)

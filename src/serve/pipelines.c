@@ -178,8 +178,10 @@ static void outlet_answer(qg_serve_job *job)
     enum { DEPTH = 8 };
     pipelines_job *p = (pipelines_job *)job;
     qg_outcome o = {.block = false};
-    if (job->n_asks)
+    if (job->n_asks && job->asks[0].status == QG_OK)
         qg_serve_outcome(job, 0, &o);
+    else if (job->n_asks && !job->view.shadow) /* closed: what is not judged is not shown */
+        o = (qg_outcome){.block = true, .message = job->view.message};
     if (o.block) {
         if (json_object_set_new(p->said, "content", json_string(o.message))) {
             qg_serve_reply(job, NULL);
@@ -198,13 +200,13 @@ static json_t *pipelines_error(qg_serve_error *e)
 void qg_serve_pipelines_inlet(qg_server *srv, qg_http_req *req)
 {
     static const qg_serve_protocol how = {sizeof(pipelines_job), inlet_read, inlet_answer,
-                                          .error = pipelines_error};
+                                          .error = pipelines_error, .opens = true};
     qg_serve_judge(srv, req, &how);
 }
 
 void qg_serve_pipelines_outlet(qg_server *srv, qg_http_req *req)
 {
-    static const qg_serve_protocol how = {sizeof(pipelines_job), outlet_read, outlet_answer,
-                                          .error = pipelines_error};
+    static const qg_serve_protocol how = {sizeof(pipelines_job),    outlet_read,  outlet_answer,
+                                          .error = pipelines_error, .each = true, .opens = true};
     qg_serve_judge(srv, req, &how);
 }

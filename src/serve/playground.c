@@ -23,7 +23,8 @@ static void reply_file(qg_http_req *req, const char *type, const char *begin, co
         qg_serve_json(req, NULL);
         return;
     }
-    /* Two headers, which a browser takes together, because one would not fit QG_HTTP_VALUE_BYTES. */
+    /* Two headers, which a browser takes together, because one would not fit QG_HTTP_VALUE_BYTES.
+     */
     qg_http_answer_header(&answer, "Content-Security-Policy", policy);
     qg_http_answer_header(&answer, "Content-Security-Policy", policy_end);
     qg_http_answer_header(&answer, "X-Content-Type-Options", "nosniff");

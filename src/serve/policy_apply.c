@@ -103,7 +103,7 @@ qg_status qg_serve_policy_ask(qg_serve_ask *ask, bool *decided, qg_err *err)
     return *decided ? make(ask, &ask->result, err) : QG_OK;
 }
 
-void qg_serve_policy_after(qg_serve_ask *ask)
+static void worse_of_both(qg_serve_ask *ask)
 {
     qg_result *made, *said = ask->result;
     if (!ask->by_rule || ask->status != QG_OK || ask->match.rule->final)
@@ -122,4 +122,42 @@ void qg_serve_policy_after(qg_serve_ask *ask)
     }
     qg_result_free(said);
     ask->result = made;
+}
+
+/* What the caller did wrong is always an error; so is a client that has gone. */
+static bool is_ours(qg_status status)
+{
+    return status == QG_ERR_TOO_LONG || status == QG_ERR_BUSY || status == QG_ERR_DEADLINE ||
+           status == QG_ERR_NOMEM || status == QG_ERR_CLOSED || status == QG_ERR_INTERNAL;
+}
+
+/* A rule that matched has judged the text: it stands even when the model cannot. */
+static void pass_if_open(qg_serve_ask *ask)
+{
+    const qg_serve_job *job = ask->job;
+    qg_result *made;
+    qg_err err;
+    if (!job->how->opens || !is_ours(ask->status) || (!ask->by_rule && !job->view.open[ask->phase]))
+        return;
+    qg_status rc =
+        ask->by_rule
+            ? make(ask, &made, &err)
+            : qg_result_make(job->srv->engine, ask->phase == QG_PHASE_PROMPT ? "user" : "assistant",
+                             QG_SAFE, NULL, &made, &err);
+    if (rc != QG_OK)
+        return;
+    ask->unjudged = !ask->by_rule;
+    if (ask->unjudged) {
+        made->source = "unjudged";
+        qg_metrics_failure(job->srv->metrics, ask->phase, ask->status, true);
+    }
+    qg_result_free(ask->result);
+    ask->result = made;
+    ask->status = QG_OK;
+}
+
+void qg_serve_policy_after(qg_serve_ask *ask)
+{
+    worse_of_both(ask);
+    pass_if_open(ask);
 }

@@ -14,7 +14,8 @@ qg_status qg_serve_policy_check(const char *path, char *summary, size_t n, qg_er
     snprintf(summary, n,
              "%s; what cannot be judged: prompts %s, responses %s; %zu rules for prompts, %zu for "
              "responses; %zu keys, %zu models%s",
-             view.loose ? "loose" : "strict", view.open[QG_PHASE_PROMPT] ? "pass" : "are blocked",
+             view.thresholds.loose ? "loose" : "strict",
+             view.open[QG_PHASE_PROMPT] ? "pass" : "are blocked",
              view.open[QG_PHASE_RESPONSE] ? "pass" : "are blocked",
              qg_rules_n(rules, QG_PHASE_PROMPT), qg_rules_n(rules, QG_PHASE_RESPONSE), size.n_keys,
              size.n_models, view.shadow ? "; shadow: nothing is blocked" : "");

@@ -45,6 +45,11 @@ static void say(const qg_server *srv, qg_serve_log level, const char *fmt, ...)
     srv->opt->log(srv->opt->log_ud, level, line);
 }
 
+void qg_serve_note(const qg_server *srv, const char *sentence)
+{
+    say(srv, QG_SERVE_LOG_NOTE, "%s", sentence);
+}
+
 /* The path comes from the network: what is not plain text must not reach a terminal. */
 static void on_end(void *ud, qg_http_req *req, const qg_http_end *end)
 {

@@ -47,6 +47,8 @@ typedef struct qg_server {
 
 /* The time of day in whole seconds. */
 int64_t qg_serve_now(void);
+/* A line for the log. */
+void qg_serve_note(const qg_server *srv, const char *sentence);
 
 /* ---- routes.c ---------------------------------------------------------------------------------
  */
@@ -156,6 +158,9 @@ typedef struct qg_serve_protocol {
     void (*free)(qg_serve_job *job); /* what read allocated; NULL = nothing */
     /* Body of an error, whose status it may change; NULL = OpenAI's. */
     json_t *(*error)(qg_serve_error *error);
+    /* It says pass or block, no more: where the policy lets pass what cannot be judged (on_error:
+     * open), answer gets a Safe result that is marked by source "unjudged". */
+    bool opens;
     bool raw;      /* read looks at the body itself: root stays NULL */
     bool any_text; /* text that is no verdict is an answer too; else it is an error */
     bool each;     /* answer looks at the status of each ask itself */
@@ -172,6 +177,7 @@ typedef struct qg_serve_ask {
     qg_err err;
     /* the feeder's, read after the post */
     qg_phase phase;
+    bool unjudged;     /* it could not be judged, and the policy lets it pass */
     bool by_rule;      /* a rule matched: */
     qg_rule_hit match; /* (the policy lives as long as the job) */
 } qg_serve_ask;
@@ -233,8 +239,15 @@ void qg_serve_policy_begin(qg_serve_job *job);
  * ask->result is its verdict.  QG_ERR_TOO_LONG, QG_ERR_ARG: the text could not be held against the
  * rules, so it is not judged. */
 qg_status qg_serve_policy_ask(qg_serve_ask *ask, bool *decided, qg_err *err);
-/* When the model has judged: the more severe of model and rule stands. */
+/* When the model has judged, on the server's thread: the more severe of model and rule stands; what
+ * could not be judged passes where protocol and policy are open. */
 void qg_serve_policy_after(qg_serve_ask *ask);
+
+/* ---- record.c ---------------------------------------------------------------------------------
+ */
+
+/* Counts what every ask came to, and writes it into the audit log; before the reply. */
+void qg_serve_record(const qg_serve_job *job);
 
 /* ---- models.c ---------------------------------------------------------------------------------
  */

@@ -325,7 +325,8 @@ static void create(qg_server *srv, qg_http_req *req, qg_stream_ask *ask)
         return;
     }
     s->ask = *ask;
-    qg_status rc = qg_stream_op_open(&s->op, srv, &s->ask.thresholds, &err);
+    qg_status rc =
+        qg_stream_op_open(&s->op, srv, s->ask.has_thresholds ? &s->ask.thresholds : NULL, &err);
     if (rc != QG_OK) {
         fail_stream(srv, req, rc, &err);
         destroy(srv->sessions, s);

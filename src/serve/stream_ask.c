@@ -130,6 +130,8 @@ static qg_status read_first(qg_stream_ask *ask, json_t **context, qg_err *err)
 {
     QG_TRY(qg_json_opt_str(ask->root, "model", &ask->model, err));
     QG_TRY(read_mode(ask->root, &ask->thresholds, err));
+    ask->has_thresholds =
+        json_object_get(ask->root, "mode") || json_object_get(ask->root, "thresholds");
     QG_TRY(qg_json_opt_array(ask->root, "messages", context, err));
     if (json_array_size(*context) > QG_MAX_MESSAGES)
         return qg_fail(err, QG_ERR_TOO_LONG, "more than %d messages", QG_MAX_MESSAGES);

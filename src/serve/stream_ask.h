@@ -16,6 +16,7 @@ typedef struct qg_stream_ask {
     const char *role; /* for what comes: "user", "assistant" or "system"; NULL = not said */
     bool empty;       /* it has a content, with nothing in it */
     qg_thresholds thresholds;
+    bool has_thresholds; /* false: as the policy says */
 } qg_stream_ask;
 
 /* Reads an object.  first: it may also carry model, messages, mode and thresholds, and need not

@@ -46,6 +46,7 @@ static qg_status read_fms(qg_talk *t, qg_slice line, qg_err *err)
         if (strcmp(name, "detectors") != 0 && strcmp(name, "content") != 0)
             return qg_fail(err, QG_ERR_FORMAT, "unknown field \"%.64s\"", name);
     QG_TRY(read_detectors(ask->root, t->first, &ask->thresholds, err));
+    ask->has_thresholds = ask->thresholds.unsafe > 0;
     QG_TRY(qg_json_get_str(ask->root, "content", &content, err));
     if (content.n == 0)
         return qg_fail(err, QG_ERR_ARG, "\"content\" must not be empty");

@@ -5,12 +5,14 @@ qg_status qg_stream_op_open(qg_stream_op *op, qg_server *srv, const qg_threshold
 {
     qg_session_options opt;
     qg_session *session = NULL;
+    qg_policy_view view;
     op->srv = srv;
     if (!srv->stream)
         return qg_fail(err, QG_ERR_UNSUPPORTED,
                        "this server has no Stream model: start it with --stream-model");
     qg_session_options_init(&opt);
-    opt.thresholds = thresholds;
+    qg_policy_view_of(srv->policy, qg_str(""), qg_str(""), &view);
+    opt.thresholds = thresholds ? thresholds : &view.thresholds;
     QG_TRY(qg_session_open(&session, srv->stream, &opt, err));
     atomic_store(&op->session, session);
     return QG_OK;

@@ -159,7 +159,8 @@ static qg_status read_line(qg_talk *t, qg_slice line, qg_err *err)
     if (!t->first)
         return QG_OK;
     t->first = false;
-    return qg_stream_op_open(&t->op, t->op.srv, &t->ask.thresholds, err);
+    return qg_stream_op_open(&t->op, t->op.srv, t->ask.has_thresholds ? &t->ask.thresholds : NULL,
+                             err);
 }
 
 /* Takes lines until one of them has to be judged. */

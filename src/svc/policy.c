@@ -167,8 +167,9 @@ static double slot(const qg_settings *s, int i, double absent)
 static void view_of(const qg_settings *s, qg_policy_view *v)
 {
     *v = (qg_policy_view){
-        .loose = slot(s, QG_SLOT_LOOSE, 0) > 0,
-        .unsafe = slot(s, QG_SLOT_UNSAFE, 0),
+        .thresholds = {.size = sizeof v->thresholds,
+                       .loose = slot(s, QG_SLOT_LOOSE, 0) > 0,
+                       .unsafe = slot(s, QG_SLOT_UNSAFE, 0)},
         .on_unsafe = (qg_action)slot(s, QG_SLOT_ON_UNSAFE, QG_ACTION_BLOCK),
         .on_controversial = (qg_action)slot(s, QG_SLOT_ON_CONTROVERSIAL, QG_ACTION_BLOCK),
         .scope = (qg_scope)slot(s, QG_SLOT_SCOPE, QG_SCOPE_CONVERSATION),
@@ -186,7 +187,7 @@ static void view_of(const qg_settings *s, qg_policy_view *v)
         v->deadline_ms[i] = (int32_t)slot(s, QG_SLOT_DEADLINE + i, 0);
     }
     for (int i = 0; i < QG_POLICY_CATEGORIES; i++) {
-        v->threshold[i] = slot(s, QG_SLOT_THRESHOLD + i, 0);
+        v->thresholds.category[i] = slot(s, QG_SLOT_THRESHOLD + i, 0);
         v->action[i] = (int32_t)slot(s, QG_SLOT_ACTION + i, -1);
     }
 }

@@ -25,11 +25,9 @@ enum {
 
 /* What holds for one caller: the file's own settings, then its model's, then its key's. */
 typedef struct qg_policy_view {
-    bool loose;    /* Controversial is no hit */
-    double unsafe; /* threshold of the hit labels together; 0 = most probable */
-    double threshold[QG_POLICY_CATEGORIES]; /* 0 = the rule above */
-    qg_action on_unsafe, on_controversial;  /* of a hit whose category has no action of its own */
-    int32_t action[QG_POLICY_CATEGORIES];   /* qg_action, -1 = none of its own */
+    qg_thresholds thresholds;
+    qg_action on_unsafe, on_controversial; /* of a hit whose category has no action of its own */
+    int32_t action[QG_POLICY_CATEGORIES];  /* qg_action, -1 = none of its own */
     qg_scope scope;
     unsigned roles;            /* QG_ROLE_*: messages of other roles are left out */
     bool open[QG_N_PHASES];    /* what cannot be judged passes */

@@ -43,11 +43,6 @@ void qg_session_options_init(qg_session_options *opt)
     *opt = (qg_session_options){.size = sizeof *opt};
 }
 
-void qg_thresholds_init(qg_thresholds *t)
-{
-    *t = (qg_thresholds){.size = sizeof *t};
-}
-
 void qg_append_init(qg_append *a)
 {
     *a = (qg_append){.size = sizeof *a};

@@ -27,8 +27,8 @@ static void defaults(void **state)
     qg_err err;
     assert_int_equal(qg_policy_default(&policy, &err), QG_OK);
     qg_policy_view v = view(policy, "", "");
-    assert_false(v.loose);
-    assert_true(v.unsafe == 0);
+    assert_false(v.thresholds.loose);
+    assert_true(v.thresholds.unsafe == 0);
     assert_false(v.open[QG_PHASE_PROMPT] || v.open[QG_PHASE_RESPONSE] || v.shadow);
     assert_int_equal(v.roles, QG_ROLE_ALL);
     assert_int_equal(qg_policy_action(&v, QG_CONTROVERSIAL, "PII"), QG_ACTION_BLOCK);
@@ -69,16 +69,16 @@ static void reads_every_key(void **state)
     (void)state;
     qg_policy *policy = parse(whole);
     qg_policy_view v = view(policy, "nobody", "none");
-    assert_false(v.loose);
-    assert_true(v.unsafe == 0.5);
+    assert_false(v.thresholds.loose);
+    assert_true(v.thresholds.unsafe == 0.5);
     assert_true(!v.open[QG_PHASE_PROMPT] && v.open[QG_PHASE_RESPONSE]);
     assert_int_equal(qg_policy_action(&v, QG_CONTROVERSIAL, "PII"), QG_ACTION_FLAG);
     assert_int_equal(qg_policy_action(&v, QG_UNSAFE, "PII"), QG_ACTION_BLOCK);
     assert_int_equal(qg_policy_action(&v, QG_UNSAFE, "Politically Sensitive Topics"),
                      QG_ACTION_ALLOW);
     assert_int_equal(qg_policy_action(&v, QG_CONTROVERSIAL, "Jailbreak"), QG_ACTION_BLOCK);
-    assert_true(v.threshold[qg_policy_category("Jailbreak")] == 0.3);
-    assert_true(v.threshold[qg_policy_category("Violent")] == 0);
+    assert_true(v.thresholds.category[qg_policy_category("Jailbreak")] == 0.3);
+    assert_true(v.thresholds.category[qg_policy_category("Violent")] == 0);
     assert_string_equal(v.message, "This content was blocked.");
     assert_int_equal(v.hold_back_tokens, 4);
     assert_int_equal(v.scope, QG_SCOPE_LAST_TURN);
@@ -97,15 +97,15 @@ static void overrides_change_what_they_name(void **state)
     (void)state;
     qg_policy *policy = parse(whole);
     qg_policy_view v = view(policy, "team-a", "");
-    assert_true(v.loose);
-    assert_true(v.unsafe == 0.5);
+    assert_true(v.thresholds.loose);
+    assert_true(v.thresholds.unsafe == 0.5);
     assert_string_equal(v.message, "hello");
     v = view(policy, "team-a", "big"); /* the key has the last word */
-    assert_true(v.loose && v.shadow);
+    assert_true(v.thresholds.loose && v.shadow);
     assert_int_equal(qg_policy_action(&v, QG_UNSAFE, "Jailbreak"), QG_ACTION_FLAG);
-    assert_true(v.threshold[qg_policy_category("Jailbreak")] == 0.3);
+    assert_true(v.thresholds.category[qg_policy_category("Jailbreak")] == 0.3);
     v = view(policy, "", "big");
-    assert_true(!v.loose && v.shadow);
+    assert_true(!v.thresholds.loose && v.shadow);
     qg_policy_unref(policy);
 }
 
