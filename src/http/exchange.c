@@ -337,3 +337,13 @@ const char *qg_http_id(const qg_http_req *req)
 {
     return req->id;
 }
+
+void qg_http_set_tag(qg_http_req *req, int32_t tag)
+{
+    req->tag = tag;
+}
+
+int32_t qg_http_tag(const qg_http_req *req)
+{
+    return req->tag;
+}

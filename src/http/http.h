@@ -88,6 +88,10 @@ qg_slice qg_http_header(const qg_http_req *req, const char *name);
 void qg_http_set_id(qg_http_req *req, const char *id);
 const char *qg_http_id(const qg_http_req *req);
 
+/* A number of the caller's that stays with the request until end(); 0 until set. */
+void qg_http_set_tag(qg_http_req *req, int32_t tag);
+int32_t qg_http_tag(const qg_http_req *req);
+
 /* Gives the answer, once per request; *answer is taken (and left empty). */
 void qg_http_reply(qg_http_req *req, qg_http_answer *answer);
 

@@ -80,20 +80,6 @@ static bool matches(const char *pattern, qg_slice path)
            memcmp(path.p + path.n - behind, star + 1, behind) == 0;
 }
 
-static const struct route *find_route(qg_slice path)
-{
-    for (size_t i = 0; i < QG_COUNT(routes); i++)
-        if (matches(routes[i].path, path))
-            return &routes[i];
-    return NULL;
-}
-
-const char *qg_serve_endpoint(qg_slice path)
-{
-    const struct route *route = find_route(path);
-    return route ? route->path : NULL;
-}
-
 static bool allows(const struct route *route, const char *method)
 {
     if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
@@ -103,6 +89,26 @@ static bool allows(const struct route *route, const char *method)
     if (strcmp(method, "DELETE") == 0)
         return route->methods & DELETE;
     return route->methods & OTHER;
+}
+
+/* The route of a path; where two share one, that which takes the method. */
+static const struct route *find_route(qg_slice path, const char *method)
+{
+    const struct route *found = NULL;
+    for (size_t i = 0; i < QG_COUNT(routes); i++) {
+        if (!matches(routes[i].path, path))
+            continue;
+        if (allows(&routes[i], method))
+            return &routes[i];
+        found = found ? found : &routes[i];
+    }
+    return found;
+}
+
+const char *qg_serve_endpoint(qg_slice path)
+{
+    const struct route *route = find_route(path, "GET");
+    return route ? route->path : NULL;
 }
 
 static const char *allow_header(const struct route *route)
@@ -140,10 +146,37 @@ static void fail_method(const struct route *route, qg_http_req *req)
     qg_http_reply(req, &answer);
 }
 
+/* The limits of the caller's key; a request that may come in carries its place until its end. */
+static bool admit(qg_server *srv, qg_http_req *req)
+{
+    qg_slice name = {"", 0};
+    qg_policy_view view;
+    qg_admission_slot slot;
+    const char *why;
+    int wait_s;
+    if (strcmp(qg_http_method(req), "GET") == 0 || strcmp(qg_http_method(req), "HEAD") == 0)
+        return true;
+    qg_keys_admit(&srv->keys, req, &name);
+    qg_policy_view_of(srv->policy, name, qg_str(""), &view);
+    qg_status rc = qg_admission_begin(srv->admission, name, view.per_minute, view.concurrent,
+                                      qg_now_us(), &slot, &why, &wait_s);
+    if (rc == QG_OK) {
+        qg_http_set_tag(req, slot + 1);
+        return true;
+    }
+    qg_metrics_refusal(srv->metrics, why ? why : "memory");
+    qg_serve_fail(req, &(qg_serve_error){.status = 429,
+                                         .type = "RateLimitError",
+                                         .code = "rate_limit_exceeded",
+                                         .message = "This key has reached its limit of requests.",
+                                         .retry_after = wait_s});
+    return false;
+}
+
 void qg_serve_head(void *ud, qg_http_req *req)
 {
     qg_server *srv = ud;
-    const struct route *route = find_route(qg_http_path(req));
+    const struct route *route = find_route(qg_http_path(req), qg_http_method(req));
     qg_slice coding = qg_http_header(req, "Content-Encoding");
     qg_reqid_assign(req);
     if (!route)
@@ -162,13 +195,15 @@ void qg_serve_head(void *ud, qg_http_req *req)
         qg_serve_fail(req, &(qg_serve_error){.status = 415,
                                              .type = "BadRequestError",
                                              .message = "Content-Encoding is not supported."});
+    else if (route->key && !admit(srv, req))
+        return;
     else if (route->methods & EARLY)
         route->handle(srv, req);
 }
 
 void qg_serve_full(void *ud, qg_http_req *req)
 {
-    const struct route *route = find_route(qg_http_path(req));
+    const struct route *route = find_route(qg_http_path(req), qg_http_method(req));
     if (route)
         route->handle(ud, req);
 }

@@ -55,6 +55,7 @@ static void on_end(void *ud, qg_http_req *req, const qg_http_end *end)
 {
     qg_server *srv = ud;
     qg_slice path = qg_http_path(req);
+    qg_admission_end(srv->admission, qg_http_tag(req) - 1);
     qg_metrics_request(srv->metrics, qg_serve_endpoint(path), end->status, (double)end->us / 1e6);
     char shown[128];
     size_t n = path.n < sizeof shown - 1 ? path.n : sizeof shown - 1;

@@ -105,3 +105,91 @@ def test_metrics(serve):
     assert 'vllm:num_requests_waiting{model_name="fake-guard",engine="0"} 0\n' in page
     for line in page.splitlines():
         assert line.startswith("#") or " " in line
+
+
+LIMITS = """version: 1
+limits: {requests_per_minute: 3}
+keys:
+  big: {limits: {requests_per_minute: 1000}}
+  slow: {limits: {concurrent: 1, requests_per_minute: 1000}}
+"""
+
+
+def test_limits_of_keys(serve, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("big big-key\nslow slow-key\nother other-key\n")
+    server = serve("--policy", policy(tmp_path, LIMITS), "--api-key-file", keys)
+
+    def post(key, text="hi"):
+        return server.post(chat_body(text), CHAT, headers=[f"Authorization: Bearer {key}"])
+    assert [post("other-key").status for _ in range(4)] == [200, 200, 200, 429]
+    refused = post("other-key")
+    assert refused.error["code"] == "rate_limit_exceeded" and int(refused.headers["retry-after"]) >= 1
+    assert [post("big-key").status for _ in range(8)] == [200] * 8
+    import threading
+    first = []
+    thread = threading.Thread(target=lambda: first.append(post("slow-key", "sleep=700").status))
+    thread.start()
+    time.sleep(0.3)
+    assert post("slow-key").status == 429
+    thread.join()
+    assert first == [200] and post("slow-key").status == 200
+    assert 'qwen3guard_refusals_total{reason="concurrency"} 1' in server.get("/metrics").body.decode()
+
+
+def test_on_error(serve, tmp_path):
+    """What cannot be judged: an error, or passed on where protocol and policy are open; counted either way."""
+    import json
+    dify = json.dumps({"point": "app.moderation.input", "params": {"query": "busy"}}).encode()
+    server = serve()
+    assert server.post(dify, "/dify").status == 429
+    server = serve("--policy", policy(tmp_path, "version: 1\non_error: {prompt: open}\n"))
+    assert server.post(dify, "/dify").json()["flagged"] is False
+    assert server.post(chat_body("busy"), CHAT).status == 429  # a verdict is asked for: there is none
+    page = server.get("/metrics").body.decode()
+    assert 'qwen3guard_failures_total{role="prompt",reason="overloaded",outcome="open"} 1' in page
+    assert 'qwen3guard_failures_total{role="prompt",reason="overloaded",outcome="closed"} 1' in page
+    # what a rule has matched is judged, whatever becomes of the model
+    server = serve("--policy", policy(tmp_path, "version: 1\non_error: open\nrules:\n"
+                                      "- {contains: bad, severity: Unsafe, category: PII}\n"))
+    bad = json.dumps({"point": "app.moderation.input", "params": {"query": "bad busy"}}).encode()
+    assert server.post(bad, "/dify").json()["flagged"] is True
+
+
+def test_outlet_that_cannot_be_judged_is_not_shown(serve):
+    import json
+    body = {"body": {"model": "m", "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "busy"}]}, "user": {}}
+    answer = serve().post(json.dumps(body).encode(), "/qguard/filter/outlet")
+    assert answer.status == 200 and "busy" not in answer.json()["messages"][1]["content"]
+
+
+def test_audit(serve, tmp_path):
+    import json
+    path = tmp_path / "audit.jsonl"
+    server = serve("--audit-log", path)
+    server.post(chat_body("bomb secret words"), CHAT)
+    server.post(chat_body("hi"), CHAT)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["severity"] for line in lines] == ["Unsafe", "Safe"]
+    assert lines[0]["action"] == "block" and lines[0]["category"] == "Violent" and lines[0]["endpoint"] == CHAT
+    assert lines[1]["prev"] == lines[0]["hash"] and lines[0]["prev"] == "0" * 64
+    assert "secret" not in path.read_text()
+
+
+def test_verdict_metrics(serve):
+    server = serve()
+    server.post(chat_body("bomb"), CHAT)
+    page = server.get("/metrics").body.decode()
+    assert 'qwen3guard_verdicts_total{role="prompt",label="Unsafe"} 1' in page
+    assert 'qwen3guard_category_total{category="Violent"} 1' in page
+    assert 'qwen3guard_actions_total{role="prompt",action="block"} 1' in page
+
+
+def test_playground(server):
+    page = server.get("/")
+    assert page.status == 200 and page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "content-security-policy" in page.headers
+    for name, kind in (("/playground.js", "text/javascript"), ("/playground.css", "text/css")):
+        answer = server.get(name)
+        assert answer.status == 200 and answer.headers["content-type"].startswith(kind)
+    assert b"http://" not in page.body and b"https://" not in page.body

@@ -99,7 +99,8 @@ function onLine(line) {
   if (line.summary) {
     const s = line.summary;
     $("stream-note").textContent = s.flagged
-      ? `flagged: ${s.severity}, ${s.category}, characters ${s.range[0]} to ${s.range[1]}`
+      ? `${s.role === "user" ? "prompt" : "response"} flagged: ${s.severity}, ${s.category}` +
+        (s.range ? `, characters ${s.range[0]} to ${s.range[1]}` : "")
       : `${s.n_tokens} tokens, ${s.n_provisional} may still change`;
     showTokens(onLine.tail);
     onLine.tail = [];
