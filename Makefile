@@ -35,6 +35,8 @@ check: setup-check build-asan ## run all tests; ends with `N passed, N failed`
 	@$(PY) tools/check --build $(B) --build $(B)/asan:unit,fuzz --pytest
 
 check-clients: setup-check ## the heavier tests with real clients
+	@tools/setup clients
+	@tools/venv $(B)/venv clients
 	@$(PY) tools/check --pytest --heavy
 
 bench: all ## measure beside what is installed in PEERS: make bench MODEL=DIR PEERS=DIR OUT=FILE.csv
