@@ -1,5 +1,6 @@
 /* qguard: one command, many jobs.  Picks the subcommand; each has a file of its own. */
 #include "base/limits.h"
+#include "cli/config_file.h"
 #include "cli/io.h"
 #include "cli/vllm_flags.h"
 
@@ -24,7 +25,8 @@ const cli_command cli_commands[] = {
      0, cmd_stream},
     {"serve", CMD_SERVE, "[MODEL] [options]", "Serve verdicts over HTTP, as vLLM serves the model",
      "The flags of vllm serve are taken too: what means nothing here is noted and ignored, what "
-     "would change the answers and is not in this version is refused.",
+     "would change the answers and is not in this version is refused.  --config FILE reads flags "
+     "from a YAML file (served-model-name: [a, b]); the command line wins.",
      1, cmd_serve},
     {"tokenize", CMD_TOKENIZE, "[options]", "Text on standard input to token ids, and back",
      "With --jsonl: rows {\"text\":…} -> {\"ids\":[…]}; with --decode: rows {\"ids\":[…]} -> "
@@ -118,7 +120,8 @@ static int run(const cli_command *command, int argc, char **argv)
 {
     qg_arena arena;
     qg_arena_init(&arena, QG_MAX_TEXT_BYTES);
-    bool fine = command->bit != CMD_SERVE || cli_from_vllm(argc, argv, &arena, &argc, &argv);
+    bool fine = command->bit != CMD_SERVE || (cli_config_file(argc, argv, &arena, &argc, &argv) &&
+                                              cli_from_vllm(argc, argv, &arena, &argc, &argv));
     int code = fine ? parse_and_run(command, argc, argv) : EXIT_USAGE;
     qg_arena_free(&arena);
     return code;

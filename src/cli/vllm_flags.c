@@ -66,7 +66,6 @@ static const row rows[] = {
     {"chat-template", REFUSE, NULL},
     {"tokenizer", REFUSE, NULL},
     {"uds", REFUSE, NULL},
-    {"config", REFUSE, NULL},
     {"middleware", REFUSE, NULL},
     {"root-path", REFUSE, NULL},
     {"ssl-keyfile", REFUSE, NULL},

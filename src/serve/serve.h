@@ -2,6 +2,7 @@
 #ifndef QG_SERVE_SERVE_H
 #define QG_SERVE_SERVE_H
 
+#include "base/arena.h"
 #include "http/http.h"
 #include "qguard.h"
 
@@ -49,6 +50,17 @@ void qg_serve_options_init(qg_serve_options *opt);
  * are blocked for the calling thread (so call it before starting others) and SIGPIPE is ignored.
  * QG_OK after a clean end; QG_ERR_IO when it cannot listen; else as qg_engine_open. */
 qg_status qg_serve(const qg_serve_options *opt, qg_err *err);
+
+/* A setting of a --config file: a flag's name and its value (NULL: the flag alone). */
+typedef struct qg_config_word {
+    char *key, *value;
+} qg_config_word;
+
+/* Reads a YAML file whose keys are the names of flags, in its order; a list gives a word for each
+ * of its values, true the flag alone, false nothing.  *words [n] lie in arena.  Errors name path,
+ * line and key. */
+qg_status qg_serve_config(const char *path, qg_arena *arena, qg_config_word **words, size_t *n,
+                          qg_err *err);
 
 /* Reads a policy file as the server would; summary (0-terminated, cut to n bytes) tells what it
  * holds.  Errors name path, line and field. */

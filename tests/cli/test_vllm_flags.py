@@ -51,3 +51,36 @@ def test_what_means_nothing_here_is_noted_once(run_qguard, args):
 def test_wrong_usage_is_2(run_qguard, args, says):
     done = run_qguard("serve", MODEL, *args)
     assert done.returncode == 2 and says in done.stderr and not done.stdout
+
+
+def test_config_file(run_qguard, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text('model: /nowhere\nserved-model-name: [a, "b c"]\nmax_model_len: 32k\nport: 0\ntrust-remote-code: true\n'
+                    "enforce-eager: false\ngpu-memory-utilization: 0.9\nhost: null\napi-key:\n  - true-key\n")
+    ignored = [f"qguard serve: --{name} means nothing here and is ignored"
+               for name in ("trust-remote-code", "gpu-memory-utilization")]
+    assert parsed(run_qguard, "--config", str(path)) == ignored
+    assert parsed(run_qguard, f"--config={path}") == ignored
+    # the command line wins: its model, its lists, its numbers
+    path.write_text("model: /elsewhere\nserved-model-name: [a]\nport: 99999\n")
+    assert parsed(run_qguard, MODEL, "--config", str(path), "--port", "0") == []
+    assert parsed(run_qguard, "--port=0", "--config", str(path), "--model", MODEL) == []
+    path.write_text("")
+    assert parsed(run_qguard, MODEL, "--config", str(path)) == []
+
+
+@pytest.mark.parametrize("text, says", [
+    ("- a\n", "line 1"), ("port: {a: 1}\n", "line 1: port"), ("port: [1, [2]]\n", "line 1: port"),
+    ("port: 1\nport: 2\n", "line 2"), ("a: [\n", "line"), ("no-such-flag: 1\n", "unknown option --no-such-flag"),
+    ("port: many\n", "many"), ("ssl-keyfile: x\n", "--ssl-keyfile is not in this version")])
+def test_wrong_config_files(run_qguard, tmp_path, text, says):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    done = run_qguard("serve", MODEL, "--config", str(path))
+    assert done.returncode == 2 and says in done.stderr and not done.stdout
+
+
+def test_missing_config_file(run_qguard):
+    for args in (["--config"], ["--config", "/nowhere/at/all"]):
+        done = run_qguard("serve", MODEL, *args)
+        assert done.returncode == 2 and "config" in done.stderr or "No such file" in done.stderr
