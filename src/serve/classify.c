@@ -196,8 +196,13 @@ static qg_status kserve_read(qg_serve_job *job)
 static void kserve_answer(qg_serve_job *job)
 {
     json_t *all = json_array();
-    for (size_t i = 0; i < job->n_asks; i++)
-        json_array_append_new(all, labels_json(job->asks[i].result));
+    for (size_t i = 0; i < job->n_asks; i++) {
+        json_t *p = json_object();
+        for (int s = 0; s < N_LABELS; s++)
+            json_object_set_new(p, qg_severity_name((qg_severity)s),
+                                json_real(p_of(job->asks[i].result, s)));
+        json_array_append_new(all, p);
+    }
     qg_serve_reply(job, json_pack("{s:o}", "predictions", all));
 }
 

@@ -54,7 +54,8 @@ def test_info(server):
 
 def test_kserve(server):
     got = ask(server, "/v1/models/fake-guard:predict", {"instances": ["hi", "bomb"]})
-    assert [p[0]["label"] for p in got["predictions"]] == ["Safe", "Unsafe"]
+    assert [max(p, key=p.get) for p in got["predictions"]] == ["Safe", "Unsafe"]
+    assert got["predictions"][1] == {"Safe": 0.03125, "Controversial": 0.09375, "Unsafe": 0.875}
 
 
 def test_load(server):
