@@ -338,6 +338,16 @@ const char *qg_http_id(const qg_http_req *req)
     return req->id;
 }
 
+void qg_http_set_trace(qg_http_req *req, const char *trace)
+{
+    snprintf(req->trace, sizeof req->trace, "%s", trace);
+}
+
+const char *qg_http_trace(const qg_http_req *req)
+{
+    return req->trace;
+}
+
 void qg_http_set_tag(qg_http_req *req, int32_t tag)
 {
     req->tag = tag;

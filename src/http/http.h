@@ -88,6 +88,10 @@ qg_slice qg_http_header(const qg_http_req *req, const char *name);
 void qg_http_set_id(qg_http_req *req, const char *id);
 const char *qg_http_id(const qg_http_req *req);
 
+/* The trace the request belongs to, which no answer carries; "" until set (cut to fit). */
+void qg_http_set_trace(qg_http_req *req, const char *trace);
+const char *qg_http_trace(const qg_http_req *req);
+
 /* A number of the caller's that stays with the request until end(); 0 until set. */
 void qg_http_set_tag(qg_http_req *req, int32_t tag);
 int32_t qg_http_tag(const qg_http_req *req);

@@ -44,6 +44,7 @@ struct qg_http_req {
     qg_buf path;        /* decoded */
     qg_buf body;
     char id[QG_HTTP_VALUE_BYTES];
+    char trace[40];
     int32_t tag;
     qg_http_answer answer;
     const qg_http_waiter *waiter;

@@ -33,10 +33,10 @@ static json_t *line_of(const qg_serve_ask *ask, const qg_outcome *o)
 {
     const qg_serve_job *job = ask->job;
     const qg_result *r = ask->result;
-    json_t *line =
-        json_pack("{s:s,s:s,s:s,s:s,s:s}", "event", "verdict", "request", qg_http_id(job->req),
-                  "endpoint", qg_serve_endpoint(qg_http_path(job->req)), "key", job->key, "role",
-                  ask->phase == QG_PHASE_PROMPT ? "user" : "assistant");
+    json_t *line = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "event", "verdict", "request",
+                             qg_http_id(job->req), "trace", qg_http_trace(job->req), "endpoint",
+                             qg_serve_endpoint(qg_http_path(job->req)), "key", job->key, "role",
+                             ask->phase == QG_PHASE_PROMPT ? "user" : "assistant");
     json_object_set_new(line, "policy", json_string(qg_policy_hash(job->policy)));
     if (!r) {
         json_object_set_new(line, "error", json_string(qg_status_name(ask->status)));

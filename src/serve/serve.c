@@ -62,9 +62,10 @@ static void on_end(void *ud, qg_http_req *req, const qg_http_end *end)
     for (size_t i = 0; i < n; i++)
         shown[i] = path.p[i] > 0x20 && path.p[i] < 0x7F && path.p[i] != '"' ? path.p[i] : '?';
     shown[n] = 0;
-    say(srv, QG_SERVE_LOG_ACCESS, "%s \"%s %s\" %d %s%.1f ms, %llu bytes, %s", qg_http_peer(req),
-        qg_http_method(req), shown, end->status, end->whole ? "" : "(not taken) ",
-        (double)end->us / 1000, (unsigned long long)end->n_body, qg_http_id(req));
+    say(srv, QG_SERVE_LOG_ACCESS, "%s \"%s %s\" %d %s%.1f ms, %llu bytes, %s, trace %s",
+        qg_http_peer(req), qg_http_method(req), shown, end->status,
+        end->whole ? "" : "(not taken) ", (double)end->us / 1000, (unsigned long long)end->n_body,
+        qg_http_id(req), qg_http_trace(req));
 }
 
 static qg_status open_policy(const qg_serve_options *opt, qg_policy **out, qg_err *err)

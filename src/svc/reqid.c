@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "svc/trace.h"
 
 #include <stdio.h>
 #include <sys/random.h>
@@ -21,7 +22,7 @@ bool qg_reqid_ok(qg_slice id)
     return true;
 }
 
-void qg_reqid_assign(qg_http_req *req)
+static void assign_id(qg_http_req *req)
 {
     qg_slice given = qg_http_header(req, "X-Request-Id");
     char id[QG_MAX_ID_BYTES];
@@ -36,4 +37,12 @@ void qg_reqid_assign(qg_http_req *req)
                  (unsigned long long)random[1]);
     }
     qg_http_set_id(req, id);
+}
+
+void qg_reqid_assign(qg_http_req *req)
+{
+    qg_trace trace;
+    assign_id(req);
+    qg_trace_begin(&trace, qg_http_header(req, "traceparent"));
+    qg_http_set_trace(req, trace.trace_id);
 }

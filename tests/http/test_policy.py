@@ -2,6 +2,8 @@
 import signal
 import time
 
+import pytest
+
 from wire import CHAT, chat_body
 
 RULES = """version: 1
@@ -174,6 +176,26 @@ def test_audit(serve, tmp_path):
     assert lines[0]["action"] == "block" and lines[0]["category"] == "Violent" and lines[0]["endpoint"] == CHAT
     assert lines[1]["prev"] == lines[0]["hash"] and lines[0]["prev"] == "0" * 64
     assert "secret" not in path.read_text()
+
+
+GIVEN = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize("header, known", [
+    (f"traceparent: 00-{GIVEN}-00f067aa0ba902b7-01", True),
+    (f"traceparent: 00-{'0' * 32}-00f067aa0ba902b7-01", False),
+    (f"traceparent: 00-{GIVEN}-1", False), ("Accept: */*", False)])
+def test_trace_is_in_both_logs_and_in_no_answer(serve, tmp_path, header, known):
+    """A trace that is broken is never an error: a new one begins."""
+    import json
+    path = tmp_path / "audit.jsonl"
+    server = serve("--audit-log", path)
+    answer = server.post(chat_body("hi"), CHAT, headers=[header])
+    assert answer.status == 200 and not {"traceparent", "tracestate"} & set(answer.headers)
+    trace = json.loads(path.read_text())["trace"]
+    assert len(trace) == 32 and set(trace) <= set("0123456789abcdef") and trace.strip("0")
+    assert (trace == GIVEN) == known
+    assert server.wait_for_line(f"{answer.headers['x-request-id']}, trace {trace}")
 
 
 def test_verdict_metrics(serve):
