@@ -10,8 +10,7 @@ static qg_status request_read(qg_serve_job *job)
     QG_TRY(qg_messages_read(&job->arena, json_object_get(body, "messages"), "body.body.messages",
                             &m, &job->fault));
     QG_TRY(qg_serve_asks(job, 1, "body"));
-    qg_serve_ask_messages(job, 0, &m);
-    return QG_OK;
+    return qg_serve_ask_messages(job, 0, &m);
 }
 
 /* A choice may consist of tool calls alone: nothing to judge. */

@@ -97,14 +97,22 @@ static qg_status read_moderation(chat_job *c, size_t n)
     bool again = job->asks[0].request.decode == QG_DECODE_GENERATE;
     int64_t judged = again ? (int64_t)n : 0, next = again ? (int64_t)n + 1 : (int64_t)n;
     if (again)
-        qg_serve_ask_messages(job, n, &c->r.messages);
+        QG_TRY(qg_serve_ask_messages(job, n, &c->r.messages));
     c->input_ask = c->r.judges_prompt ? judged : -1;
     c->output_ask = c->r.judges_prompt ? -1 : judged;
     if (!c->r.judges_prompt && c->r.prompt.n) {
-        qg_serve_ask_messages(job, (size_t)next, &c->r.prompt);
+        QG_TRY(qg_serve_ask_messages(job, (size_t)next, &c->r.prompt));
         c->input_ask = next++;
     }
     job->n_asks = (size_t)next;
+    return QG_OK;
+}
+
+/* Choices have one prompt, which is counted once. */
+static qg_status same_messages(qg_serve_job *job, size_t i)
+{
+    job->asks[i].request.messages = job->asks[0].request.messages;
+    job->asks[i].request.n_messages = job->asks[0].request.n_messages;
     return QG_OK;
 }
 
@@ -118,7 +126,7 @@ static qg_status chat_read(qg_serve_job *job)
     size_t n = (size_t)r->gen.n / c->per_ask;
     QG_TRY(qg_serve_asks(job, n + (r->moderation ? 2 : 0), "body.n"));
     for (size_t i = 0; i < n; i++) {
-        qg_serve_ask_messages(job, i, &r->messages);
+        QG_TRY(i ? same_messages(job, i) : qg_serve_ask_messages(job, 0, &r->messages));
         if (r->gen.decodes)
             job->asks[i].request.decode = QG_DECODE_GENERATE;
         QG_TRY(qg_gen_options_apply(&r->gen, (int64_t)i, &job->asks[i].request, &job->arena,

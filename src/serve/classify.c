@@ -47,8 +47,7 @@ static qg_status classify_read(qg_serve_job *job)
     if (list) {
         qg_messages messages;
         QG_TRY(qg_messages_read(&job->arena, list, "body.messages", &messages, &job->fault));
-        qg_serve_ask_messages(job, 0, &messages);
-        return QG_OK;
+        return qg_serve_ask_messages(job, 0, &messages);
     }
     return read_text(job, input, 0, "body.input");
 }
@@ -107,8 +106,7 @@ static qg_status read_input(qg_serve_job *job, size_t i, const json_t *input)
         qg_slice text = qg_json_slice(json_array_get(input, k));
         m.p[k] = (qg_message){k ? "assistant" : "user", {text.p, text.n}};
     }
-    qg_serve_ask_messages(job, i, &m);
-    return QG_OK;
+    return qg_serve_ask_messages(job, i, &m);
 }
 
 static qg_status predict_read(qg_serve_job *job)

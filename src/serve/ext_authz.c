@@ -30,8 +30,7 @@ static qg_status ask_messages(qg_serve_job *job, const json_t *list)
         n--;
     m.n = n ? n : m.n; /* what the user said last */
     QG_TRY(qg_serve_asks(job, 1, "body"));
-    qg_serve_ask_messages(job, 0, &m);
-    return QG_OK;
+    return qg_serve_ask_messages(job, 0, &m);
 }
 
 /* Without a body there is nothing to judge.  With one, all of it must have come, and be understood.

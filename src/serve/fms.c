@@ -52,8 +52,7 @@ static qg_status chat_read(qg_serve_job *job)
     QG_TRY(qg_messages_read(&job->arena, json_object_get(job->root, "messages"), "body.messages",
                             &messages, &job->fault));
     QG_TRY(qg_serve_asks(job, 1, "body"));
-    qg_serve_ask_messages(job, 0, &messages);
-    return QG_OK;
+    return qg_serve_ask_messages(job, 0, &messages);
 }
 
 static qg_status generation_read(qg_serve_job *job)
@@ -68,8 +67,7 @@ static qg_status generation_read(qg_serve_job *job)
         return qg_fault_set(&job->fault, job->arena.why, "Out of memory.", "body");
     m[0] = (qg_message){"user", {prompt.p, prompt.n}};
     m[1] = (qg_message){"assistant", {said.p, said.n}};
-    qg_serve_ask_messages(job, 0, &(qg_messages){m, 2});
-    return QG_OK;
+    return qg_serve_ask_messages(job, 0, &(qg_messages){m, 2});
 }
 
 /* text: of contents, whole; p is NULL where there is no place to tell.  NULL = no detection. */

@@ -39,8 +39,7 @@ static qg_status read_row(qg_serve_job *job, const json_t *row, const char *wher
         QG_TRY(qg_messages_read(&job->arena, list, place, &messages, &job->fault));
     else
         QG_TRY(read_pair(job, row, where, &messages));
-    qg_serve_ask_messages(job, i, &messages);
-    return QG_OK;
+    return qg_serve_ask_messages(job, i, &messages);
 }
 
 static qg_status guard_read(qg_serve_job *job)

@@ -59,10 +59,37 @@ qg_status qg_serve_asks(qg_serve_job *job, size_t n, const char *param)
     return QG_OK;
 }
 
-void qg_serve_ask_messages(qg_serve_job *job, size_t i, const qg_messages *messages)
+static bool is_role(const qg_message *m, const char *a, const char *b)
 {
-    job->asks[i].request.messages = messages->p;
-    job->asks[i].request.n_messages = messages->n;
+    return strcmp(m->role, a) == 0 || strcmp(m->role, b) == 0;
+}
+
+/* The Gen template shows a first message only when it is the user's or the system's, and later ones
+ * only when they are the user's or the assistant's.  A judged text that is not shown would be Safe,
+ * whatever it says: a reply without its prompt stands behind an empty one, and a text of another
+ * role is judged as the user's. */
+qg_status qg_serve_ask_messages(qg_serve_job *job, size_t i, const qg_messages *messages)
+{
+    qg_request *ask = &job->asks[i].request;
+    size_t n = messages->n, before = 0;
+    const qg_message *first = messages->p, *last = messages->p + n - 1;
+    bool odd_last =
+        !is_role(last, "user", "assistant") && (n > 1 || !is_role(last, "system", "system"));
+    before = !is_role(first, "user", "system") && !(n == 1 && odd_last);
+    ask->messages = messages->p;
+    ask->n_messages = n;
+    if (!before && !odd_last)
+        return QG_OK;
+    qg_message *shown = qg_arena_calloc(&job->arena, n + before, sizeof *shown);
+    if (!shown)
+        return qg_fault_set(&job->fault, job->arena.why, "Out of memory.", "%s", "");
+    shown[0] = (qg_message){"user", {"", 0}};
+    memcpy(shown + before, messages->p, n * sizeof *shown);
+    if (odd_last)
+        shown[before + n - 1].role = "user";
+    ask->messages = shown;
+    ask->n_messages = n + before;
+    return QG_OK;
 }
 
 qg_status qg_serve_ask_text(qg_serve_job *job, size_t i, const char *role, qg_slice text)
@@ -71,8 +98,7 @@ qg_status qg_serve_ask_text(qg_serve_job *job, size_t i, const char *role, qg_sl
     if (!message)
         return qg_fault_set(&job->fault, job->arena.why, "Out of memory.", "%s", "");
     *message = (qg_message){role, {text.p, text.n}};
-    qg_serve_ask_messages(job, i, &(qg_messages){message, 1});
-    return QG_OK;
+    return qg_serve_ask_messages(job, i, &(qg_messages){message, 1});
 }
 
 qg_status qg_serve_check_model(qg_serve_job *job)

@@ -42,8 +42,7 @@ static qg_status ask_reply(qg_serve_job *job, size_t i, const qg_messages *befor
     if (before->n)
         memcpy(m.p, before->p, before->n * sizeof *m.p);
     m.p[before->n] = (qg_message){role, {said.p, said.n}};
-    qg_serve_ask_messages(job, i, &m);
-    return QG_OK;
+    return qg_serve_ask_messages(job, i, &m);
 }
 
 static qg_status ask_texts(qg_serve_job *job, const qg_messages *before, const char *role)
@@ -98,8 +97,7 @@ static qg_status read_request(qg_serve_job *job)
     QG_TRY(qg_messages_read(&job->arena, list, "body.structured_messages", &m, &job->fault));
     cut_to_prompt(&m);
     QG_TRY(qg_serve_asks(job, 1, "body.structured_messages"));
-    qg_serve_ask_messages(job, 0, &m);
-    return QG_OK;
+    return qg_serve_ask_messages(job, 0, &m);
 }
 
 static qg_status read_response(litellm_job *l)

@@ -7,8 +7,7 @@ static qg_status shield_read(qg_serve_job *job)
     QG_TRY(qg_messages_read(&job->arena, json_object_get(job->root, "messages"), "body.messages",
                             &messages, &job->fault));
     QG_TRY(qg_serve_asks(job, 1, "body"));
-    qg_serve_ask_messages(job, 0, &messages);
-    return QG_OK;
+    return qg_serve_ask_messages(job, 0, &messages);
 }
 
 static void shield_answer(qg_serve_job *job)

@@ -96,8 +96,7 @@ static qg_status read_up_to(pipelines_job *p, const char *role)
     json_decref(head); /* the messages themselves belong to root */
     QG_TRY(rc);
     QG_TRY(qg_serve_asks(job, 1, "body"));
-    qg_serve_ask_messages(job, 0, &m);
-    return QG_OK;
+    return qg_serve_ask_messages(job, 0, &m);
 }
 
 static qg_status inlet_read(qg_serve_job *job)

@@ -26,6 +26,15 @@ static bool in_scope(const qg_policy_view *view, const char *role)
     return true; /* a role that no policy can name is not left out by it */
 }
 
+/* A list that was cut may begin with a reply, which the template would drop. */
+static qg_status shown(qg_serve_ask *ask, qg_err *err)
+{
+    qg_serve_job *job = ask->job;
+    const qg_messages list = {(qg_message *)ask->request.messages, ask->request.n_messages};
+    qg_status rc = qg_serve_ask_messages(job, (size_t)(ask - job->asks), &list);
+    return rc == QG_OK ? rc : qg_fail(err, rc, "out of memory");
+}
+
 /* The reader's messages stay; a shorter list is made when something is left out. */
 static qg_status keep_scope(qg_serve_ask *ask, qg_err *err)
 {
@@ -35,7 +44,7 @@ static qg_status keep_scope(qg_serve_ask *ask, qg_err *err)
     if (view->scope == QG_SCOPE_LAST_TURN) {
         r->messages += last;
         r->n_messages = 1;
-        return QG_OK;
+        return shown(ask, err);
     }
     if (view->roles == QG_ROLE_ALL)
         return QG_OK;
@@ -47,7 +56,7 @@ static qg_status keep_scope(qg_serve_ask *ask, qg_err *err)
             kept[n++] = r->messages[i];
     r->messages = kept;
     r->n_messages = n;
-    return QG_OK;
+    return shown(ask, err);
 }
 
 static void set_deadline(qg_serve_ask *ask)

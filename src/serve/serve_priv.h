@@ -217,8 +217,9 @@ void qg_serve_judge(qg_server *srv, qg_http_req *req, const qg_serve_protocol *h
 /* In read: n asks with default requests; n may be 0, then answer is called at once.  More than
  * QG_MAX_INPUTS are refused; param tells where they stand. */
 qg_status qg_serve_asks(qg_serve_job *job, size_t n, const char *param);
-/* Ask i judges these messages, or one text in a role. */
-void qg_serve_ask_messages(qg_serve_job *job, size_t i, const qg_messages *messages);
+/* Ask i judges the last of these messages, or one text in a role; sees to it that the template
+ * shows it. */
+qg_status qg_serve_ask_messages(qg_serve_job *job, size_t i, const qg_messages *messages);
 qg_status qg_serve_ask_text(qg_serve_job *job, size_t i, const char *role, qg_slice text);
 /* In read: QG_OK when root's "model" is absent, null, empty or a served name; else a 404. */
 qg_status qg_serve_check_model(qg_serve_job *job);

@@ -424,12 +424,15 @@ static void cut_text(qg_job *job, const qg_request *req)
     }
 }
 
-/* The text that decides: the last message's, or the prompt's ids as bytes. */
+/* The text that decides: the last message's, where the Gen template would show it, or the prompt's
+ * ids as bytes. */
 static char *text_of(const qg_request *req)
 {
     if (!req->ids) {
-        const qg_text *last = &req->messages[req->n_messages - 1].content;
-        return qg_memdup0(last->p, last->n);
+        const qg_message *last = &req->messages[req->n_messages - 1];
+        const char *other = req->n_messages == 1 ? "system" : "assistant";
+        bool shown = !strcmp(last->role, "user") || !strcmp(last->role, other);
+        return qg_memdup0(last->content.p, shown ? last->content.n : 0);
     }
     char *text = qg_calloc(req->n_ids + 1, 1);
     for (size_t i = 0; i < req->n_ids; i++)

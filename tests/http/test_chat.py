@@ -58,6 +58,17 @@ def test_roles(server, role):
     assert server.post(body.encode()).status == 200
 
 
+@pytest.mark.parametrize("before", [[], ["user"], ["system"], ["assistant"], ["user", "assistant"], ["tool"]])
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant", "tool", "odd"])
+def test_what_is_judged_is_shown(server, before, role):
+    """The Gen template drops messages of some roles and places (so does the fake engine): the last one is never lost."""
+    messages = [{"role": r, "content": "hi"} for r in before] + [{"role": role, "content": "bomb"}]
+    answer = server.post(json.dumps({"messages": messages}).encode())
+    assert answer.text.startswith("Safety: Unsafe")
+    reply = role == "assistant" or (role == "system" and not before)
+    assert ("Refusal" in answer.text) == reply
+
+
 def test_message_without_content(server):
     body = json.dumps({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]},
                                     {"role": "user", "content": "hello"}]})

@@ -215,3 +215,11 @@ def test_playground(server):
         answer = server.get(name)
         assert answer.status == 200 and answer.headers["content-type"].startswith(kind)
     assert b"http://" not in page.body and b"https://" not in page.body
+
+
+def test_a_reply_alone_is_shown(serve, tmp_path):
+    """The Gen template drops a first message of the assistant: cutting the context must not lose what is judged."""
+    for text in ("version: 1\nscope: last_turn\n", "version: 1\nroles: [assistant]\n"):
+        server = serve("--policy", policy(tmp_path, text))
+        assert said(server, ("user", "hi"), ("assistant", "bomb")).text.startswith("Safety: Unsafe")
+        assert said(server, ("user", "bomb"), ("assistant", "hi")).text.startswith("Safety: Safe")
