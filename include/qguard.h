@@ -278,7 +278,7 @@ typedef struct qg_result {
 /* Judges and waits.  On QG_OK *out is to be freed with qg_result_free; on failure it is NULL.
  *   QG_ERR_ARG        no messages, or text that is not UTF-8
  *   QG_ERR_TOO_LONG   prompt plus answer exceed max_model_len (err gives both numbers)
- *   QG_ERR_TEMPLATE   the template raised
+ *   QG_ERR_TEMPLATE   the template raised, or does not show the last message
  *   QG_ERR_BUSY, QG_ERR_DEADLINE, QG_ERR_CLOSED, QG_ERR_NOMEM, QG_ERR_INTERNAL
  * Must not be called from a completion callback. */
 QG_API qg_status qg_judge(qg_engine *engine, const qg_request *req, qg_result **out, qg_err *err);

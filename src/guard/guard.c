@@ -87,6 +87,60 @@ qg_status qg_guard_render(const qg_guard *guard, const json_t *vars, qg_special 
     return rc;
 }
 
+/* ---- is what is judged shown? ----
+ * A template may drop messages: Qwen3Guard's own drops a first one of the assistant, and later ones
+ * of system or tool.  The conversation that is left over would be judged in its place. */
+
+static qg_slice without_end(qg_slice text)
+{
+    while (text.n && strchr(" \t\r\n", text.p[text.n - 1]))
+        text.n--;
+    return text;
+}
+
+/* The usual case: the last input in the text ends with content. */
+static bool ends_with(const qg_rendered *r, qg_slice content)
+{
+    for (size_t i = r->n_spans; i-- > 0;) {
+        size_t from = i ? r->spans[i - 1].end : 0;
+        qg_slice input = without_end(qg_slice_of(r->text.p + from, r->spans[i].end - from));
+        if (r->spans[i].input && input.n)
+            return input.n >= content.n &&
+                   memcmp(input.p + input.n - content.n, content.p, content.n) == 0;
+    }
+    return false;
+}
+
+static size_t input_bytes(const qg_rendered *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_spans; i++)
+        n += r->spans[i].input ? r->spans[i].end - (i ? r->spans[i - 1].end : 0) : 0;
+    return n;
+}
+
+/* The sure way: does the text hold less of the caller's when the last content is empty? */
+static qg_status check_shown(const qg_guard *guard, const qg_rendered *r, const json_t *vars,
+                             const qg_message *messages, size_t n_messages, qg_err *err)
+{
+    const qg_message *last = &messages[n_messages - 1];
+    qg_slice content = without_end(qg_slice_of(last->content.p, last->content.n));
+    qg_rendered without = {0};
+    if (content.n == 0 || ends_with(r, content))
+        return QG_OK;
+    json_t *list = json_object_get(vars, "messages");
+    if (json_object_set_new(json_array_get(list, n_messages - 1), "content", json_string("")))
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    qg_status rc = qg_tmpl_render(guard->tmpl, vars, &without, err);
+    if (rc == QG_OK && input_bytes(&without) >= input_bytes(r))
+        rc = qg_fail(err, QG_ERR_TEMPLATE,
+                     "messages[%zu], of role %.64s, is not shown to the model by its chat "
+                     "template there, so it cannot be judged",
+                     n_messages - 1, last->role);
+    qg_rendered_free(&without);
+    return rc;
+}
+
 qg_status qg_guard_prompt(const qg_guard *guard, const qg_message *messages, size_t n_messages,
                           qg_special special, qg_ids *ids, qg_err *err)
 {
@@ -96,7 +150,13 @@ qg_status qg_guard_prompt(const qg_guard *guard, const qg_message *messages, siz
     if (!n_messages)
         return qg_fail(err, QG_ERR_ARG, "messages must not be empty");
     QG_TRY(make_vars(&vars, messages, n_messages, true, err));
-    qg_status rc = qg_guard_render(guard, vars, special, NULL, ids, err);
+    qg_rendered r = {0};
+    qg_status rc = qg_tmpl_render(guard->tmpl, vars, &r, err);
+    if (rc == QG_OK)
+        rc = check_shown(guard, &r, vars, messages, n_messages, err);
+    if (rc == QG_OK)
+        rc = encode(guard, &r, special, ids, err);
+    qg_rendered_free(&r);
     json_decref(vars);
     if (rc == QG_OK && ids->n == before)
         rc = qg_fail(err, QG_ERR_TEMPLATE, "the template renders nothing for these messages");

@@ -21,7 +21,8 @@ qg_status qg_guard_forced(const qg_guard *guard, qg_err *err);
 qg_judged qg_guard_judged(const qg_message *messages, size_t n_messages);
 
 /* Renders messages by the template and appends the ids of the prompt.
- * QG_ERR_ARG: no messages, a role or content that is not UTF-8; QG_ERR_TEMPLATE: it raised. */
+ * QG_ERR_ARG: no messages, a role or content that is not UTF-8; QG_ERR_TEMPLATE: it raised, or it
+ * does not show the last message, which is the one to be judged. */
 qg_status qg_guard_prompt(const qg_guard *guard, const qg_message *messages, size_t n_messages,
                           qg_special special, qg_ids *ids, qg_err *err);
 /* The same from a JSON object of template variables; text (caller inits and frees) gets the

@@ -130,6 +130,19 @@ def test_messages_that_are_not_messages(run_qguard):
         assert done.returncode == 1 and not done.stdout and "messages[0]" in done.stderr, message
 
 
+def test_what_the_template_does_not_show_is_not_judged(run_qguard):
+    """Its template drops a first message of the assistant and later ones of system or tool: what is left over is no
+    verdict on them."""
+    for before, role in (([], "assistant"), ([], "tool"), (["user"], "system"), (["user", "assistant"], "tool")):
+        messages = [{"role": r, "content": r + BOMB} for r in [*before, role]]
+        done = run_qguard("check", "--messages", "-", input=json.dumps(messages))
+        assert done.returncode == 1 and not done.stdout and "is not shown" in done.stderr, messages
+    for messages in ([("user", BOMB + " \n")], [("system", BOMB)], [("user", ""), ("assistant", BOMB)], [("user", " ")],
+                     [("user", "x"), ("assistant", "")], [("system", "s"), ("user", BOMB)]):
+        done = run_qguard("check", "--messages", "-", input=json.dumps([{"role": r, "content": c} for r, c in messages]))
+        assert done.returncode == 0 and done.stdout.startswith("Safety: "), messages
+
+
 def test_exit_verdict(run_qguard):
     assert run_qguard("check", BOMB, "--exit-verdict").returncode == 11
     assert run_qguard("check", "hello", "--exit-verdict").returncode == 0
