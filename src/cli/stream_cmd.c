@@ -43,7 +43,9 @@ static qg_status read_row(const json_t *row, qg_append *a, qg_ids *ids, qg_err *
     if (!content.p && !json_object_get(row, "ids") && !a->end)
         return qg_fail(err, QG_ERR_FORMAT, "the line has no \"content\", \"ids\" or \"end\"");
     a->content = (qg_text){content.p, content.n};
-    a->ids = ids->n ? ids->p : NULL;
+    static const int32_t none[1];
+    if (json_object_get(row, "ids"))
+        a->ids = ids->n ? ids->p : none; /* a turn of ids, even if there is none yet */
     a->n_ids = ids->n;
     return QG_OK;
 }
@@ -51,8 +53,10 @@ static qg_status read_row(const json_t *row, qg_append *a, qg_ids *ids, qg_err *
 static qg_status append(talk *t, const qg_append *a, qg_err *err)
 {
     qg_stream_result *result;
-    if (!a->content.n && !a->n_ids && !a->end)
-        return QG_OK; /* an empty piece */
+    /* An empty piece is nothing, but one with a role opens that role's turn: what follows without a
+     * role must not go to the turn before. */
+    if (!a->role && !a->content.n && !a->n_ids && !a->end)
+        return QG_OK;
     QG_TRY(qg_session_judge(t->session, a, &result, err));
     t->open = !a->end;
     qg_status rc = QG_OK;

@@ -43,9 +43,12 @@ static qg_status next_entry(qg_cover *c)
     qg_buf norm;
     qg_buf_init(&norm, 3 * one.n + 16);
     qg_status rc = qg_nfc(one, &norm);
-    c->size = one.n;
-    c->cps = qg_count_cps(one);
-    c->left = norm.n;
+    /* What normalises to itself is covered by code points, as it is where nothing is normalised. */
+    if (rc == QG_OK && !qg_slice_eq(qg_buf_slice(&norm), one)) {
+        c->size = one.n;
+        c->cps = qg_count_cps(one);
+        c->left = norm.n;
+    }
     qg_buf_free(&norm);
     return rc;
 }

@@ -114,11 +114,15 @@ static qg_status read_own(qg_stream_ask *ask, const char *role, bool *something,
     QG_TRY(qg_json_opt_bool(ask->root, "end", &a->end, err));
     if (content.p && with_ids)
         return qg_fail(err, QG_ERR_ARG, "content and token_ids exclude each other");
-    *something = content.n || ask->ids.n || a->end;
+    static const int32_t none[1];
+    /* An empty piece with a role opens that role's turn. */
+    *something =
+        content.n || ask->ids.n || a->end || (ask->role && (content.p || with_ids));
     /* The end alone closes whatever turn is open. */
     a->role = ask->role || content.n || ask->ids.n ? role : NULL;
     a->content = (qg_text){content.p, content.n};
-    a->ids = ask->ids.n ? ask->ids.p : NULL;
+    if (with_ids)
+        a->ids = ask->ids.n ? ask->ids.p : none;
     a->n_ids = ask->ids.n;
     ask->n += *something;
     ask->empty = !*something && (content.p || with_ids);

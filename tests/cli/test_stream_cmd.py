@@ -61,6 +61,17 @@ def test_pieces_change_nothing(run_qguard, model):
         assert judged(stream(run_qguard, model, {**USER, "end": True}, *rows)) == whole
 
 
+def test_ranges_do_not_depend_on_the_pieces(run_qguard, model):
+    """Also where a text is normalised in one place and holds combining marks in another."""
+    text = "cafe\u0301 \u0939\u093f\u0928\u094d\u0926\u0940 \u0e44\u0e17\u0e22\u0e48 \u1100\u1161\u11a8 \U0001f468\u200d\U0001f469 end"
+    ranges = []
+    for step in (len(text), 1, 3):
+        rows = [{"role": "assistant", "content": text[at:at + step]} for at in range(0, len(text), step)]
+        ranges.append([(t["begin"], t["end"]) for t in stream(run_qguard, model, USER, *rows)[1:] if t["final"]])
+    assert ranges[0] == ranges[1] == ranges[2]
+    assert ranges[0][0][0] == 0 and ranges[0][-1][1] == len(text)
+
+
 def test_ids(run_qguard, model):
     """The caller's own rendering, as the official call takes it."""
     rows = [{"role": "user", "content": "hi", "end": True}, {"role": "assistant", "content": "so it is", "end": True}]
@@ -74,6 +85,16 @@ def test_the_end_of_the_input_ends_the_turn(run_qguard, model):
     got = stream(run_qguard, model, USER, {"role": "assistant", "content": "unfin"})
     assert got[-1]["final"]
     assert stream(run_qguard, model) == [] and stream(run_qguard, model, "", "  ") == []
+
+
+@pytest.mark.parametrize("empty,more", [({"content": ""}, {"content": "Sure"}), ({"ids": []}, {"ids": [39814]})])
+def test_an_empty_piece_opens_its_turn(run_qguard, model, empty, more):
+    """As chat APIs send it first: what follows is the reply, not more of the prompt."""
+    got = stream(run_qguard, model, USER, {"role": "assistant", **empty}, {"role": "assistant", **empty}, empty, more)
+    assert [t["role"] for t in got if t["final"]] == ["user", "assistant"]
+    alone = stream(run_qguard, model, {"role": "user", **empty}, {"end": True})
+    assert len(alone) == ("content" in empty)  # a frame is judged, no ids are not
+    assert len(stream(run_qguard, model, USER, {"role": "assistant", **empty}, {"end": True})) == 1
 
 
 def test_an_answer_for_each_line(qguard, model):

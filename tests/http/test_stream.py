@@ -134,6 +134,14 @@ def test_whole_body_at_once(server):
     assert lines[-1]["summary"]["n_provisional"] == 0
 
 
+def test_an_empty_piece_opens_its_turn(server):
+    """As chat APIs send it first."""
+    lines = [{"role": "user", "content": "x", "end": True}, {"role": "assistant", "content": ""}, {"end": True}]
+    answer = server.post("\n".join(map(json.dumps, lines)).encode(), STREAM)
+    assert answer.status == 200 and b"error" not in answer.body
+    assert len(answer.body.splitlines()) == 4  # the prompt's verdict and three summaries
+
+
 def test_events(server):
     talk = Talk(server, headers=["Accept: text/event-stream"]).say({"content": "hi"}).end()
     assert talk.head().headers["content-type"].startswith("text/event-stream")
