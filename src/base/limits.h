@@ -22,10 +22,10 @@
 #define QG_MAX_LOGITS_BYTES  (4ull * 1024 * 1024 * 1024)
 
 /* sessions of a Stream model: open at a time (the ceiling of qg_options.max_sessions; an idle one
- * takes about 1 KiB beside its KV); bytes of text without a place to cut (8,192 of the longest
- * tokens) */
+ * takes about 1 KiB beside its KV); bytes of text without a place to cut, which every further
+ * piece encodes anew (some 10 ms when they are that many) */
 #define QG_MAX_SESSIONS    65536
-#define QG_MAX_STREAM_TAIL (1024u * 1024)
+#define QG_MAX_STREAM_TAIL (64u * 1024)
 
 /* text: contents and rendered prompts.  64 MiB is 2,000 times the longest context in bytes, so the
  * context limit always speaks first for honest input; this stops memory from growing before it. */

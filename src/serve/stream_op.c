@@ -63,29 +63,32 @@ static void run_task(qg_task *task)
     submit((qg_stream_op *)task);
 }
 
-static void prepare(qg_stream_op *op)
+/* Gives the bytes that may have to be encoded. */
+static size_t prepare(qg_stream_op *op)
 {
     const qg_serve_options *opt = op->srv->opt;
+    size_t n = op->unsettled + op->append.content.n;
     op->result = NULL;
     op->status = QG_OK;
     op->err.msg[0] = 0;
+    op->unsettled = op->append.end ? 0 : n;
     if (opt->request_timeout_ms)
         op->append.deadline_us = qg_now_us() + (int64_t)opt->request_timeout_ms * 1000;
     atomic_store(&op->submitted, false);
     atomic_store(&op->parts, 2);
+    return n;
 }
 
 void qg_stream_op_next(qg_stream_op *op)
 {
-    prepare(op);
+    (void)prepare(op);
     submit(op);
 }
 
 void qg_stream_op_run(qg_stream_op *op)
 {
     enum { INLINE_BYTES = 16 * 1024 }; /* as in judge.c */
-    prepare(op);
-    if (op->append.content.n <= INLINE_BYTES) {
+    if (prepare(op) <= INLINE_BYTES) {
         submit(op);
     } else {
         op->task.run = run_task;

@@ -11,6 +11,7 @@ typedef struct qg_stream_op {
      * waits.  The op must not be touched after that but by the one that was woken. */
     void (*done)(struct qg_stream_op *op);
     qg_append append; /* what it points to lives until done */
+    size_t unsettled; /* bytes since a turn last ended: at most so many are encoded with the next */
     /* any thread */
     _Atomic(qg_session *) session; /* closed by whoever takes it out */
     atomic_int parts;
@@ -25,7 +26,8 @@ typedef struct qg_stream_op {
  * model. */
 qg_status qg_stream_op_open(qg_stream_op *op, qg_server *srv, const qg_thresholds *thresholds,
                             qg_err *err);
-/* Appends op->append; one at a time.  Server's thread; a long text is left to the worker. */
+/* Appends op->append; one at a time.  Server's thread; a long text, and a
+ * piece behind a long one, is left to the worker. */
 void qg_stream_op_run(qg_stream_op *op);
 /* The same from inside done(): on that thread, whatever the length. */
 void qg_stream_op_next(qg_stream_op *op);

@@ -10,7 +10,8 @@
 void qg_inc_init(qg_inc *inc, const qg_tok *tok, size_t max_tail)
 {
     inc->tok = tok;
-    qg_buf_init(&inc->tail, max_tail);
+    inc->max_tail = max_tail;
+    qg_buf_init(&inc->tail, SIZE_MAX / 2);
 }
 
 void qg_inc_free(qg_inc *inc)
@@ -161,10 +162,7 @@ qg_status qg_inc_push(qg_inc *inc, qg_slice bytes, qg_ids *stable, qg_ids *provi
     qg_status rc = qg_buf_add(&inc->tail, bytes.p, bytes.n);
 
     if (rc != QG_OK)
-        return rc == QG_ERR_TOO_LONG
-                   ? qg_fail(err, rc, "%zu bytes without a place to cut, at most %zu",
-                             before + bytes.n, inc->tail.max)
-                   : qg_fail(err, rc, "out of memory");
+        return qg_fail(err, rc, "out of memory");
     int open = unfinished(qg_buf_slice(&inc->tail));
     size_t whole = inc->tail.n - (size_t)(open > 0 ? open : 0);
     provisional->n = 0;
@@ -172,6 +170,9 @@ qg_status qg_inc_push(qg_inc *inc, qg_slice bytes, qg_ids *stable, qg_ids *provi
         rc = qg_fail(err, QG_ERR_ARG, "the text is not UTF-8");
     else if ((rc = cut(inc->tok, qg_slice_of(inc->tail.p, whole), stable, &done)) != QG_OK)
         qg_fail(err, rc, "out of memory");
+    else if (inc->tail.n - done > inc->max_tail)
+        rc = qg_fail(err, QG_ERR_TOO_LONG, "%zu bytes without a place to cut, at most %zu",
+                     inc->tail.n - done, inc->max_tail);
     if (rc == QG_OK)
         rc = qg_tok_encode(inc->tok, qg_slice_of(inc->tail.p + done, whole - done), false,
                            provisional, err);

@@ -16,9 +16,11 @@
 typedef struct qg_inc {
     const qg_tok *tok;
     qg_buf tail; /* raw bytes behind the stable text */
+    size_t max_tail;
 } qg_inc;
 
-/* Allocates nothing.  max_tail: most bytes the tail may reach (one endless word is a tail). */
+/* Allocates nothing.  max_tail: most bytes that may be left without a place to cut (one endless word
+ * is a tail); every push encodes them anew. */
 void qg_inc_init(qg_inc *inc, const qg_tok *tok, size_t max_tail);
 void qg_inc_free(qg_inc *inc);
 

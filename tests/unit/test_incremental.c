@@ -140,6 +140,14 @@ static void an_endless_word_meets_the_ceiling(void **state)
         rc = qg_inc_push(&inc, qg_str("hello"), &stable, &tail, &err);
     assert_int_equal(rc, QG_ERR_TOO_LONG);
     assert_int_equal(stable.n, 0);
+    /* nothing was taken; and what has places to cut may be longer than that at once */
+    qg_buf many;
+    qg_buf_init(&many, 1 << 20);
+    for (int i = 0; i < 300; i++)
+        assert_int_equal(qg_buf_adds(&many, " hello"), QG_OK);
+    assert_int_equal(qg_inc_push(&inc, qg_buf_slice(&many), &stable, &tail, &err), QG_OK);
+    assert_true(stable.n > 298);
+    qg_buf_free(&many);
     qg_ids_free(&stable);
     qg_ids_free(&tail);
     qg_inc_free(&inc);
