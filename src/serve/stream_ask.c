@@ -116,8 +116,7 @@ static qg_status read_own(qg_stream_ask *ask, const char *role, bool *something,
         return qg_fail(err, QG_ERR_ARG, "content and token_ids exclude each other");
     static const int32_t none[1];
     /* An empty piece with a role opens that role's turn. */
-    *something =
-        content.n || ask->ids.n || a->end || (ask->role && (content.p || with_ids));
+    *something = content.n || ask->ids.n || a->end || (ask->role && (content.p || with_ids));
     /* The end alone closes whatever turn is open. */
     a->role = ask->role || content.n || ask->ids.n ? role : NULL;
     a->content = (qg_text){content.p, content.n};

@@ -19,8 +19,8 @@ typedef struct qg_inc {
     size_t max_tail;
 } qg_inc;
 
-/* Allocates nothing.  max_tail: most bytes that may be left without a place to cut (one endless word
- * is a tail); every push encodes them anew. */
+/* Allocates nothing.  max_tail: most bytes that may be left without a place to cut (one endless
+ * word is a tail); every push encodes them anew. */
 void qg_inc_init(qg_inc *inc, const qg_tok *tok, size_t max_tail);
 void qg_inc_free(qg_inc *inc);
 
