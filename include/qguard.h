@@ -125,7 +125,7 @@ typedef struct qg_options {
     int32_t step_rows;     /* most token rows in one pass; default 256, range 1..4096 */
     int32_t max_jobs;      /* jobs waiting or running; more give QG_ERR_BUSY; default 1024 */
     int64_t max_queued_tokens; /* prompt tokens waiting or running; default 524,288 */
-    int32_t max_sessions;      /* open at a time; default 4096, range 1..65,536 */
+    int32_t max_sessions;      /* open at a time; default 8192, range 1..65,536 */
     const char *cache; /* directory for packed weights: what this start makes is mapped by the next
                           one instead of being made again.  The files are as large as the weights;
                           at most four are kept.  NULL = none (default) */

@@ -22,7 +22,7 @@ void qg_options_init(qg_options *opt)
         .step_rows = 256,
         .max_jobs = 1024,
         .max_queued_tokens = 524288,
-        .max_sessions = 4096,
+        .max_sessions = 8192,
     };
 }
 

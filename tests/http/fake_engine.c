@@ -87,7 +87,7 @@ int64_t qg_now_us(void)
 void qg_options_init(qg_options *opt)
 {
     *opt = (qg_options){
-        .size = sizeof *opt, .max_jobs = 1024, .max_model_len = 4096, .max_sessions = 4096};
+        .size = sizeof *opt, .max_jobs = 1024, .max_model_len = 4096, .max_sessions = 8192};
 }
 
 void qg_request_init(qg_request *req)
