@@ -23,7 +23,7 @@
 
 /* sessions of a Stream model: open at a time (the ceiling of qg_options.max_sessions; an idle one
  * takes about 1 KiB beside its KV); bytes of text without a place to cut, which every further
- * piece encodes anew (some 10 ms when they are that many) */
+ * piece encodes anew (some 20 ms when they are that many) */
 #define QG_MAX_SESSIONS    65536
 #define QG_MAX_STREAM_TAIL (64u * 1024)
 
@@ -75,8 +75,8 @@
 /* Stream sessions over HTTP: one line or message (text of any length may come in pieces), sessions
  * made with POST /v1/moderations/sessions, and how long one may rest. */
 #define QG_MAX_STREAM_LINE     (256u * 1024)
-#define QG_MAX_HTTP_SESSIONS   4096 /* half of what an engine opens: streams find room always */
-#define QG_HTTP_SESSION_IDLE_S 600 /* the engine lets go of the memory after 300: 410, then 404 */
+#define QG_MAX_HTTP_SESSIONS   4096 /* half of what an engine opens: streams always find room */
+#define QG_HTTP_SESSION_IDLE_S 600  /* the engine lets go of the memory after 300: 410, then 404 */
 /* chat templates.  Those of the families we know are 4 to 30 KB, and render 1,000 messages in
  * fewer than 100,000 steps; a template comes with the model, so it is not trusted.  A step is a
  * node evaluated, an element or 256 bytes touched. */
