@@ -1,7 +1,7 @@
 /* Many literals in one pass: an Aho-Corasick automaton over case-folded UTF-8.
  *
- * Reading a character costs a few steps whatever the number of literals (100 MB/s with 1 or 100,000 of them on
- * a Zen 4: docs/POLICY.md).  A text may arrive in any pieces. */
+ * Reading a character costs a few steps whatever the number of literals (100 MB/s with 1 or with
+ * 100,000 on a Zen 4: docs/POLICY.md).  A text may arrive in any pieces. */
 #ifndef QG_SVC_CONTAINS_H
 #define QG_SVC_CONTAINS_H
 
