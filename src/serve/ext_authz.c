@@ -1,6 +1,9 @@
 /* /ext_authz/…: Envoy's external authorization over HTTP (path_prefix /ext_authz).  The client's
  * own request comes by; 200 lets it through, anything else is the client's answer. */
+#define _GNU_SOURCE /* strnlen */
+
 #include "serve/outcome.h"
+#include "text/utf8.h"
 
 #include <stdio.h>
 
@@ -56,6 +59,7 @@ static qg_status authz_read(qg_serve_job *job)
 
 static void authz_answer(qg_serve_job *job)
 {
+    enum { SHOWN = 300 }; /* bytes of the policy's message, cut between characters */
     qg_http_answer answer;
     for (size_t i = 0; i < job->n_asks; i++) {
         qg_outcome o;
@@ -63,7 +67,8 @@ static void authz_answer(qg_serve_job *job)
         qg_serve_outcome(job, i, &o);
         if (!o.block)
             continue;
-        snprintf(message, sizeof message, "%.300s (%s: %s)", o.message, o.severity,
+        size_t n = qg_utf8_valid_prefix(qg_slice_of(o.message, strnlen(o.message, SHOWN)));
+        snprintf(message, sizeof message, "%.*s (%s: %s)", (int)n, o.message, o.severity,
                  o.category_name);
         qg_serve_fail(job->req, &(qg_serve_error){.status = 403,
                                                   .type = "invalid_request_error",

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 
 #include "serve/serve_priv.h"
+#include "text/utf8.h"
 
 #include <stdio.h>
 
@@ -36,9 +37,8 @@ bool qg_serve_knows_stream(const qg_server *srv, qg_slice name)
 qg_serve_error qg_serve_error_of_model(qg_slice name, qg_serve_room *room)
 {
     enum { SHOWN = 200 };
-    size_t n = name.n < SHOWN ? name.n : SHOWN;
-    while (n > 0 && n < name.n && ((unsigned char)name.p[n] & 0xC0) == 0x80)
-        n--; /* not in the middle of a character */
+    /* Not in the middle of a character; a path or a header may hold what is none. */
+    size_t n = qg_utf8_valid_prefix(qg_slice_of(name.p, name.n < SHOWN ? name.n : SHOWN));
     snprintf(room->text, sizeof room->text, "The model `%.*s` does not exist.", (int)n, name.p);
     return (qg_serve_error){
         .status = 404,

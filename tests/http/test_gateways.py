@@ -72,6 +72,14 @@ def test_ext_authz_takes_any_method_and_all_of_the_body(server):
     assert whole.status == 200
 
 
+def test_ext_authz_cuts_a_long_message_between_characters(serve, tmp_path):
+    """A broken character in it would have cost the whole error: "Out of memory." instead."""
+    (tmp_path / "policy.yaml").write_text("version: 1\nmessage: " + "x" * 299 + "\u00e9\u00e9\n", encoding="utf-8")
+    answer = post(serve("--policy", tmp_path / "policy.yaml"), "/ext_authz/x", {"messages": user("bomb")})
+    assert answer.status == 403
+    assert answer.error["message"] == "x" * 299 + " (Unsafe: Violent)" and answer.error["code"] == "content_filter"
+
+
 # ---- Azure ----
 
 def test_azure(server):

@@ -54,6 +54,19 @@ def test_not_found(server, path):
     assert answer.status == 404 and answer.error["type"] == "NotFoundError"
 
 
+@pytest.mark.parametrize("name, shown", [("%FF", ""), ("a%C3", "a"), ("%C3%A9", "\u00e9"), ("x" * 199 + "%C3%A9", "x" * 199)])
+def test_unknown_model_of_any_bytes(server, name, shown):
+    answer = server.get("/v1/models/" + name)
+    assert answer.status == 404 and answer.error["message"] == f"The model `{shown}` does not exist."
+    assert answer.error["code"] == "model_not_found"
+
+
+def test_unknown_detector_of_any_bytes(server):
+    answer = server.raw(b"POST /api/v1/text/contents HTTP/1.1\r\nHost: x\r\ndetector-id: \xff\r\nContent-Length: 15\r\n\r\n"
+                        b'{"contents":[]}')
+    assert answer.status in (400, 404) and "memory" not in answer.body.decode()
+
+
 @pytest.mark.parametrize("path", ["/health%00", "/he%zzalth", "/health%", "/%0"])
 def test_broken_escapes(server, path):
     assert server.get(path).status == 400
