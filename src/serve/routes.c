@@ -37,6 +37,7 @@ static const struct route {
     {GET | POST, "/ping", false, qg_serve_health},
     {GET, "/version", false, qg_serve_version},
     {GET, "/metrics", false, qg_serve_metrics},
+    {GET, "/openapi.json", false, qg_serve_openapi},
     {POST, "/dify", true, qg_serve_dify},
     {POST, "/beta/litellm_basic_guardrail_api", true, qg_serve_litellm},
     {POST, "/api/v1/text/contents", true, qg_serve_fms_contents},

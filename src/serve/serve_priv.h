@@ -62,6 +62,7 @@ const char *qg_serve_endpoint(qg_slice path);
 
 /* Handlers, one file per protocol. */
 void qg_serve_metrics(qg_server *srv, qg_http_req *req);
+void qg_serve_openapi(qg_server *srv, qg_http_req *req);
 void qg_serve_playground(qg_server *srv, qg_http_req *req);
 void qg_serve_chat(qg_server *srv, qg_http_req *req);
 void qg_serve_completions(qg_server *srv, qg_http_req *req);
