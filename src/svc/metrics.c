@@ -11,7 +11,7 @@
 const double qg_metrics_bounds[QG_METRICS_BUCKETS] = {
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 10, 30, 60};
 
-enum { MAX_ENDPOINTS = 96, MAX_CODES = 24, N_STATUSES = 16, MAX_REASONS = 8 };
+enum { MAX_ENDPOINTS = 96, MAX_CODES = 24, N_STATUSES = QG_ERR_GONE + 1, MAX_REASONS = 8 };
 
 typedef struct endpoint {
     const char *name;
@@ -102,7 +102,7 @@ void qg_metrics_verdict_add(qg_metrics *m, const qg_metrics_verdict *v)
 
 void qg_metrics_failure(qg_metrics *m, qg_phase phase, qg_status why, bool open)
 {
-    m->failures[phase][(int)why < N_STATUSES ? (int)why : N_STATUSES - 1][open]++;
+    m->failures[phase][(int)why < N_STATUSES ? why : QG_ERR_INTERNAL][open]++;
 }
 
 void qg_metrics_refusal(qg_metrics *m, const char *why)
@@ -203,6 +203,7 @@ static void put_verdicts(page *p, const qg_metrics *m)
         (double)m->shadowed);
 }
 
+/* Zeros too: an alert on their increase does not see the first one of a row that was not there. */
 static void put_failures(page *p, const qg_metrics *m)
 {
     head(p, "qwen3guard_failures_total", "counter",
@@ -210,13 +211,9 @@ static void put_failures(page *p, const qg_metrics *m)
     for (int phase = 0; phase < QG_N_PHASES; phase++)
         for (int why = 1; why < N_STATUSES; why++)
             for (int open = 0; open < 2; open++)
-                if (m->failures[phase][why][open])
-                    put(p,
-                        "qwen3guard_failures_total{role=\"%s\",reason=\"%s\",outcome=\"%s\"} "
-                        "%llu\n",
-                        phase_names[phase], qg_status_name((qg_status)why),
-                        open ? "open" : "closed",
-                        (unsigned long long)m->failures[phase][why][open]);
+                put(p, "qwen3guard_failures_total{role=\"%s\",reason=\"%s\",outcome=\"%s\"} %llu\n",
+                    phase_names[phase], qg_status_name((qg_status)why), open ? "open" : "closed",
+                    (unsigned long long)m->failures[phase][why][open]);
     head(p, "qwen3guard_refusals_total", "counter", "Requests turned away before judging.");
     for (int i = 0; i < MAX_REASONS && m->reason[i]; i++)
         put(p, "qwen3guard_refusals_total{reason=\"%s\"} %llu\n", m->reason[i],

@@ -107,6 +107,9 @@ def test_metrics(serve):
     assert 'vllm:num_requests_waiting{model_name="fake-guard",engine="0"} 0\n' in page
     for line in page.splitlines():
         assert line.startswith("#") or " " in line
+    rows = [line.rsplit(" ", 1)[0] for line in page.splitlines() if line[0] != "#"]
+    assert len(set(rows)) == len(rows)
+    assert 'qwen3guard_failures_total{role="prompt",reason="overloaded",outcome="open"} 0\n' in page
 
 
 LIMITS = """version: 1
