@@ -553,7 +553,9 @@ char *qg_result_json(const qg_engine *engine, const qg_result *r)
                      r->role, qg_severity_name(r->severity));
     for (size_t i = 0; i < r->n_categories; i++)
         n += snprintf(text + n, sizeof text - (size_t)n, "\"%s\"", r->categories[i]);
-    n += snprintf(text + n, sizeof text - (size_t)n, "],\"refusal\":%s,\"tokens\":{\"input\":%d}}",
-                  r->refusal < 0 ? "null" : "\"No\"", r->n_prompt_tokens);
+    n += snprintf(text + n, sizeof text - (size_t)n,
+                  "],\"refusal\":%s,\"p\":null,\"tokens\":{\"input\":%d,\"cached\":%d},\"model\":"
+                  "\"fake-guard\"}",
+                  r->refusal < 0 ? "null" : "\"No\"", r->n_prompt_tokens, r->n_cached_tokens);
     return qg_memdup0(text, (size_t)n);
 }

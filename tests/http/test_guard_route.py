@@ -8,7 +8,7 @@ PATH = "/v1/guard"
 def test_forms(server):
     got = ask(server, PATH, {"prompt": "bomb"})
     assert got == {"role": "user", "severity": "Unsafe", "categories": ["Violent"], "refusal": None,
-                   "tokens": {"input": 4}}
+                   "p": None, "tokens": {"input": 4, "cached": 0}, "model": "fake-guard"}
     assert ask(server, PATH, {"messages": user("bomb")}) == got
     answer = ask(server, PATH, {"prompt": "hi", "response": "bomb"})
     assert answer["role"] == "assistant" and answer["severity"] == "Unsafe" and answer["refusal"] == "No"
