@@ -69,6 +69,10 @@
 #define QG_MAX_PAIR_BYTES (64u * 1024 * 1024)
 #define QG_PAIR_MS        600000 /* how long one is kept */
 #define QG_MAX_ROLE_BYTES 64
+/* A text beyond the context, where the policy says windows.  64 of 32,768 tokens are more than the
+ * largest body holds; with a small context this bounds what one request costs. */
+#define QG_MAX_WINDOWS    64
+#define QG_WINDOW_OVERLAP 256 /* tokens two of them share, so that a cut halves no sentence */
 #define QG_MAX_CHOICES    128 /* n, as at OpenAI */
 #define QG_MAX_ID_BYTES   128 /* a request id given by the client */
 

@@ -45,6 +45,8 @@ void qg_http_reply(qg_http_req *req, qg_http_answer *answer)
     qg_http_answer_free(&req->answer);
     if (req->http->opt.dress)
         req->http->opt.dress(req->http->opt.ud, req, answer);
+    if (req->extra)
+        qg_http_answer_header(answer, req->extra, req->extra_value);
     req->answer = *answer;
     req->answered = true;
     qg_http_answer_init(answer, 0);

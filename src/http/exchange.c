@@ -348,6 +348,12 @@ const char *qg_http_trace(const qg_http_req *req)
     return req->trace;
 }
 
+void qg_http_set_extra(qg_http_req *req, const char *name, const char *value)
+{
+    req->extra = name;
+    snprintf(req->extra_value, sizeof req->extra_value, "%s", value);
+}
+
 void qg_http_set_tag(qg_http_req *req, int32_t tag)
 {
     req->tag = tag;

@@ -92,6 +92,9 @@ const char *qg_http_id(const qg_http_req *req);
 void qg_http_set_trace(qg_http_req *req, const char *trace);
 const char *qg_http_trace(const qg_http_req *req);
 
+/* One more header of the answer, whatever makes it; name lives for ever.  Before qg_http_reply. */
+void qg_http_set_extra(qg_http_req *req, const char *name, const char *value);
+
 /* A number of the caller's that stays with the request until end(); 0 until set. */
 void qg_http_set_tag(qg_http_req *req, int32_t tag);
 int32_t qg_http_tag(const qg_http_req *req);

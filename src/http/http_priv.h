@@ -45,6 +45,8 @@ struct qg_http_req {
     qg_buf body;
     char id[QG_HTTP_VALUE_BYTES];
     char trace[40];
+    const char *extra; /* name of a header, or NULL */
+    char extra_value[QG_HTTP_VALUE_BYTES];
     int32_t tag;
     qg_http_answer answer;
     const qg_http_waiter *waiter;

@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/limits.h"
+#include "base/mem.h"
 
 #include <stdio.h>
 
@@ -59,6 +60,20 @@ static qg_status guard_read(qg_serve_job *job)
     return QG_OK;
 }
 
+/* The engine's object gets one more member. */
+static qg_status add_windows(const qg_serve_ask *ask, qg_buf *out)
+{
+    json_t *tree = qg_serve_windows_json(ask);
+    char *text = tree ? qg_json_dump(tree) : NULL;
+    json_decref(tree);
+    if (!text)
+        return QG_ERR_NOMEM;
+    out->n--; /* the brace */
+    qg_status rc = qg_buf_addf(out, ",\"windows\":%s}", text);
+    qg_mfree(text);
+    return rc;
+}
+
 /* A row that failed has its error in its place. */
 static qg_status add_row(qg_serve_job *job, const qg_serve_ask *ask, qg_buf *out)
 {
@@ -72,7 +87,7 @@ static qg_status add_row(qg_serve_job *job, const qg_serve_ask *ask, qg_buf *out
     }
     qg_status rc = text ? qg_buf_adds(out, text) : QG_ERR_NOMEM;
     qg_free(text);
-    return rc;
+    return rc == QG_OK && qg_serve_windows_n(ask) ? add_windows(ask, out) : rc;
 }
 
 static void guard_answer(qg_serve_job *job)

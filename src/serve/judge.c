@@ -124,7 +124,7 @@ static void end_parts(qg_serve_job *job, int n)
         qg_http_post(req);
 }
 
-static void end_ask(qg_serve_ask *ask, qg_status status)
+void qg_serve_end_ask(qg_serve_ask *ask, qg_status status)
 {
     qg_serve_job *job = ask->job;
     ask->status = status;
@@ -143,7 +143,7 @@ static void on_done(void *ud, qg_status status, qg_result *result, const qg_err 
     ask->result = result;
     if (status != QG_OK && err)
         ask->err = *err;
-    end_ask(ask, status);
+    qg_serve_end_ask(ask, status);
 }
 
 /* Renders and encodes, which takes as long as the text is long.  The ask's status, result and err
@@ -160,14 +160,17 @@ static void submit(qg_serve_ask *ask)
         rc = qg_serve_policy_ask(ask, &decided, &err);
     if (decided) {
         ask->err = err;
-        end_ask(ask, rc);
+        qg_serve_end_ask(ask, rc);
         return;
     }
-    if (rc == QG_OK)
+    if (rc == QG_OK) {
         rc = qg_submit(job->srv->engine, &ask->request, on_done, ask, &handle, &err);
+        if (qg_serve_windows_begin(ask, &rc, &err))
+            return;
+    }
     if (rc != QG_OK) {
         ask->err = err;
-        end_ask(ask, rc);
+        qg_serve_end_ask(ask, rc);
         return;
     }
     /* The handle keeps its own reference, and the job lives as long as the feeder's part. */
@@ -301,6 +304,7 @@ static void on_ready(void *ud, qg_http_req *req)
     delist(job);
     check_verdicts(job);
     qg_serve_record(job);
+    qg_serve_windows_note(job);
     const qg_serve_ask *failed = failure(job);
     if (job->read_rc != QG_OK)
         refuse(job);
@@ -328,8 +332,9 @@ static void on_free(void *ud)
     delist(job);
     for (size_t i = 0; i < job->n_asks; i++) {
         qg_job *handle = atomic_load(&job->asks[i].handle);
-        if (handle)
+        if (handle && !job->asks[i].windows)
             qg_job_release(handle);
+        qg_serve_windows_free(job->asks[i].windows);
         qg_result_free(job->asks[i].result);
     }
     if (job->how->free)

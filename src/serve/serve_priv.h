@@ -167,6 +167,8 @@ typedef struct qg_serve_protocol {
     bool each;     /* answer looks at the status of each ask itself */
 } qg_serve_protocol;
 
+typedef struct qg_windows qg_windows;
+
 /* One judgement.  read fills in what is asked; result belongs to the job. */
 typedef struct qg_serve_ask {
     qg_request request; /* judge.c sets the deadline */
@@ -178,9 +180,10 @@ typedef struct qg_serve_ask {
     qg_err err;
     /* the feeder's, read after the post */
     qg_phase phase;
-    bool unjudged;     /* it could not be judged, and the policy lets it pass */
-    bool by_rule;      /* a rule matched: */
-    qg_rule_hit match; /* (the policy lives as long as the job) */
+    qg_windows *windows; /* NULL: judged in one piece, or not at all */
+    bool unjudged;       /* it could not be judged, and the policy lets it pass */
+    bool by_rule;        /* a rule matched: */
+    qg_rule_hit match;   /* (the policy lives as long as the job) */
 } qg_serve_ask;
 
 /* The judgements under way for one request; the first member of a protocol's own struct. */
@@ -228,6 +231,8 @@ qg_status qg_serve_check_model(qg_serve_job *job);
 void qg_serve_fail_job(qg_serve_job *job, const qg_serve_error *error);
 /* Answers 200 with value (taken), or what is due when it is NULL: out of memory. */
 void qg_serve_reply(qg_serve_job *job, json_t *value);
+/* Ends an ask of which status, result and err are told; the job may be gone when it returns. */
+void qg_serve_end_ask(qg_serve_ask *ask, qg_status status);
 /* True when the engine has stopped answering. */
 bool qg_serve_stuck(qg_server *srv);
 
@@ -244,6 +249,23 @@ qg_status qg_serve_policy_ask(qg_serve_ask *ask, bool *decided, qg_err *err);
 /* When the model has judged, on the server's thread: the more severe of model and rule stands; what
  * could not be judged passes where protocol and policy are open. */
 void qg_serve_policy_after(qg_serve_ask *ask);
+
+/* ---- windows.c -------------------------------------------------------------------------------
+ */
+
+/* After qg_submit gave *rc, on the feeder's thread.  True: the text is too long, the policy says
+ * windows, and they are being judged: the ask ends when they have been.  False: *rc and err tell
+ * what became of it, as before unless cutting failed. */
+bool qg_serve_windows_begin(qg_serve_ask *ask, qg_status *rc, qg_err *err);
+/* NULL is fine. */
+void qg_serve_windows_free(qg_windows *windows);
+/* How many were judged; 0 = none, or not all of them. */
+size_t qg_serve_windows_n(const qg_serve_ask *ask);
+/* {"n","decided_by","begin","end"} of an ask that has some; code points of the judged message.
+ * decided_by is null, without a place, when a rule has decided.  NULL when out of memory. */
+json_t *qg_serve_windows_json(const qg_serve_ask *ask);
+/* Says in the header X-Qguard-Windows into how many the longest text was cut, if any was. */
+void qg_serve_windows_note(const qg_serve_job *job);
 
 /* ---- record.c ---------------------------------------------------------------------------------
  */

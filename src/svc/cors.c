@@ -56,7 +56,8 @@ void qg_cors_dress(const qg_cors *cors, const qg_http_req *req, qg_http_answer *
     qg_http_answer_header(answer, "Access-Control-Allow-Origin", cors->all ? "*" : value);
     if (!cors->all)
         qg_http_answer_header(answer, "Vary", "Origin");
-    qg_http_answer_header(answer, "Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+    qg_http_answer_header(answer, "Access-Control-Expose-Headers",
+                          "X-Request-Id, Retry-After, X-Qguard-Windows");
     if (!qg_http_header(req, "Access-Control-Request-Method").n)
         return;
     /* Authorization is not part of "*". */

@@ -12,6 +12,8 @@
  *   nan         the job fails with QG_ERR_INTERNAL
  *   unfinished  the text is cut, as by max_tokens
  *
+ * With a context of fewer tokens than the default 4096, longer prompts are refused.
+ *
  * One token per byte; 256 is the end token.  Sampled text is "sampled SEED"; the log probability of
  * a token is -0.25, of the k-th one beside it (its id plus k) -0.25 - k.  One thread plays the
  * scheduler. */
@@ -76,7 +78,7 @@ static const char *const category_names[] = {
     "Jailbreak",
     "None",
 };
-enum { CATEGORIES = 10, NONE = 9 };
+enum { CATEGORIES = 10, NONE = 9, DEFAULT_LEN = 4096 };
 static const char *const severity_names[] = {"Safe", "Controversial", "Unsafe"};
 
 int64_t qg_now_us(void)
@@ -87,7 +89,7 @@ int64_t qg_now_us(void)
 void qg_options_init(qg_options *opt)
 {
     *opt = (qg_options){
-        .size = sizeof *opt, .max_jobs = 1024, .max_model_len = 4096, .max_sessions = 8192};
+        .size = sizeof *opt, .max_jobs = 1024, .max_model_len = DEFAULT_LEN, .max_sessions = 8192};
 }
 
 void qg_request_init(qg_request *req)
@@ -339,7 +341,7 @@ static const char *word(const char *text, const char *name)
     return at ? at + strlen(name) : NULL;
 }
 
-static qg_status refusal(const qg_engine *e, const char *text, qg_err *err)
+static qg_status refusal(const qg_engine *e, const char *text, int n_prompt, qg_err *err)
 {
     if (e->stream)
         return qg_fail(err, QG_ERR_UNSUPPORTED, "a Stream model judges sessions, not requests");
@@ -348,6 +350,11 @@ static qg_status refusal(const qg_engine *e, const char *text, qg_err *err)
                        "This model's maximum context length is %d tokens. However, you requested 0 "
                        "output tokens and your prompt contains at least 9999 input tokens.",
                        e->max_len);
+    if (n_prompt > e->max_len && e->max_len < DEFAULT_LEN)
+        return qg_fail(err, QG_ERR_TOO_LONG,
+                       "This model's maximum context length is %d tokens. However, you requested 0 "
+                       "output tokens and your prompt contains at least %d input tokens.",
+                       e->max_len, n_prompt);
     if (word(text, "template"))
         return qg_fail(err, QG_ERR_TEMPLATE, "the template raised: roles must alternate");
     if (word(text, "noarg"))
@@ -440,6 +447,14 @@ static char *text_of(const qg_request *req)
     return text;
 }
 
+static int prompt_tokens(const qg_request *req)
+{
+    size_t n = req->n_ids;
+    for (size_t i = 0; !req->ids && i < req->n_messages; i++)
+        n += req->messages[i].content.n;
+    return (int)n;
+}
+
 qg_status qg_submit(qg_engine *e, const qg_request *req, qg_done_fn *done, void *ud, qg_job **out,
                     qg_err *err)
 {
@@ -449,7 +464,7 @@ qg_status qg_submit(qg_engine *e, const qg_request *req, qg_done_fn *done, void 
     if (pause)
         usleep((useconds_t)strtol(pause, NULL, 10) * 1000);
     pthread_mutex_lock(&e->lock);
-    qg_status rc = refusal(e, text, err);
+    qg_status rc = refusal(e, text, prompt_tokens(req), err);
     if (rc == QG_OK) {
         const char *ms = word(text, "sleep=");
         job->done = done;
@@ -464,9 +479,7 @@ qg_status qg_submit(qg_engine *e, const qg_request *req, qg_done_fn *done, void 
         job->garbled = word(text, "garbled");
         job->generate = req->decode == QG_DECODE_GENERATE;
         job->n_top = req->sampling ? req->sampling->top_logprobs : -1;
-        job->n_prompt = (int)req->n_ids;
-        for (size_t i = 0; !req->ids && i < req->n_messages; i++)
-            job->n_prompt += (int)req->messages[i].content.n;
+        job->n_prompt = prompt_tokens(req);
         snprintf(job->role, sizeof job->role, "%s",
                  req->ids ? "user" : req->messages[req->n_messages - 1].role);
         decide(job, text, req);
