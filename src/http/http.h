@@ -132,7 +132,7 @@ typedef struct qg_http_options {
     const char *host; /* name or address to listen on */
     uint16_t port;    /* 0 = any free one, see qg_http_port */
     qg_http_limits limits;
-    void *ud; /* for the callbacks; none of them but dress may be NULL */
+    void *ud; /* for the callbacks; none of them but dress and tick may be NULL */
     void (*head)(void *ud, qg_http_req *req);
     void (*full)(void *ud, qg_http_req *req);
     /* May add headers to each answer before it goes out; NULL = nothing to add. */
@@ -140,7 +140,8 @@ typedef struct qg_http_options {
     /* Fills in body, type and headers for an error that arose here. */
     void (*fault)(void *ud, qg_http_req *req, const char *sentence, qg_http_answer *answer);
     void (*end)(void *ud, qg_http_req *req, const qg_http_end *end);
-    int watch_fd; /* -1, or: when it is readable, watch(ud) is called (for signals) */
+    void (*tick)(void *ud); /* now and then: at least once a second, at most ten times; NULL = no */
+    int watch_fd;           /* -1, or: when it is readable, watch(ud) is called (for signals) */
     void (*watch)(void *ud);
 } qg_http_options;
 

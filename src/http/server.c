@@ -194,6 +194,8 @@ qg_status qg_http_run(qg_http *http, qg_err *err)
         int64_t now_us = qg_clock_us();
         if (now_us >= next_us) {
             qg_http_conn_tick(http, now_us);
+            if (http->opt.tick)
+                http->opt.tick(http->opt.ud);
             next_us = now_us + TICK_MS * 1000;
         }
         if (http->stops && !drain(http, now_us))

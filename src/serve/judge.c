@@ -383,30 +383,3 @@ void qg_serve_judge(qg_server *srv, qg_http_req *req, const qg_serve_protocol *h
         qg_worker_post(srv->worker, &job->task);
     }
 }
-
-/* Sessions are not in the list of jobs: what the engine says of itself decides for them. */
-static bool engine_stuck(qg_engine *engine, int64_t before_us)
-{
-    qg_stats stats;
-    qg_engine_stats(engine, &stats);
-    return stats.jobs_running + stats.jobs_waiting > 0 && stats.last_progress_us < before_us;
-}
-
-/* A job older than the limit, and nothing was finished in all that time: a queue that moves is
- * busy, not stuck. */
-bool qg_serve_stuck(qg_server *srv)
-{
-    enum { GRACE_MS = 10000, NO_DEADLINE_MS = 300000 };
-    const qg_serve_options *opt = srv->opt;
-    int64_t ms = opt->stuck_ms;
-    if (!ms)
-        ms = opt->request_timeout_ms ? (int64_t)opt->request_timeout_ms + GRACE_MS : NO_DEADLINE_MS;
-    int64_t before_us = qg_now_us() - ms * 1000;
-    if (srv->stream && engine_stuck(srv->stream, before_us))
-        return true;
-    if (!srv->oldest || srv->oldest->start_us >= before_us || srv->progress_us >= before_us)
-        return false;
-    qg_stats stats;
-    qg_engine_stats(srv->engine, &stats);
-    return stats.last_progress_us < before_us;
-}

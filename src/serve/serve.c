@@ -17,8 +17,11 @@
 
 void qg_serve_options_init(qg_serve_options *opt)
 {
-    *opt = (qg_serve_options){
-        .host = "127.0.0.1", .port = 8000, .request_timeout_ms = 60000, .origins = "*"};
+    *opt = (qg_serve_options){.host = "127.0.0.1",
+                              .port = 8000,
+                              .request_timeout_ms = 60000,
+                              .probe_ms = 10000,
+                              .origins = "*"};
     qg_options_init(&opt->engine);
     qg_http_limits_init(&opt->http);
 }
@@ -168,6 +171,7 @@ static qg_status listen_and_run(qg_server *srv, qg_err *err)
         .dress = dress,
         .fault = qg_serve_fault,
         .end = on_end,
+        .tick = qg_serve_look,
         .watch_fd = srv->signal_fd,
         .watch = on_signal,
     };
@@ -241,6 +245,8 @@ static qg_status open_engines(qg_server *srv, qg_err *err)
     name_model(srv);
     QG_TRY(open_stream(srv, err));
     srv->sessions = qg_sessions_open();
+    qg_probe_init(&srv->probe, srv->info.stream ? NULL : srv->engine, false);
+    qg_probe_init(&srv->stream_probe, srv->stream, true);
     return srv->sessions ? QG_OK : qg_fail(err, QG_ERR_NOMEM, "out of memory");
 }
 
@@ -256,6 +262,8 @@ static qg_status serve(qg_server *srv, qg_err *err)
     if (srv->stream != srv->engine)
         qg_engine_close(srv->stream);
     qg_engine_close(srv->engine); /* its callbacks still post to worker and HTTP server */
+    qg_probe_end(&srv->probe);
+    qg_probe_end(&srv->stream_probe);
     qg_worker_close(srv->worker);
     qg_http_close(srv->http);
     qg_sessions_close(srv->sessions);

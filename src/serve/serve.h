@@ -34,8 +34,10 @@ typedef struct qg_serve_options {
     bool bare_categories;     /* a category that OpenAI has no word for sets none of the 13 */
     qg_decode decode;         /* default QG_DECODE_VERDICT */
     int32_t request_timeout_ms; /* from the request to its verdict; 0 = none; default 60,000 */
-    int32_t stuck_ms; /* /health turns red when a job is older and nothing was finished in this
-                         time; 0 (default) = request timeout + 10 s, or 300 s without one */
+    int32_t stuck_ms; /* /health turns red when a job or probe is older and nothing was finished in
+                         this time; 0 (default) = request timeout + 10 s, or 300 s without one */
+    int32_t probe_ms; /* an engine out of which nothing has come for so long computes one token, so
+                         that /health knows; 0 = never; default 10,000 */
     /* Called with one line without its end, on the thread of qg_serve; NULL = silence. */
     void (*log)(void *ud, qg_serve_log level, const char *line);
     void *log_ud;

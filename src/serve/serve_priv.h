@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "serve/messages.h"
 #include "serve/pairs.h"
+#include "serve/probe.h"
 #include "serve/serve.h"
 #include "svc/admission.h"
 #include "svc/audit.h"
@@ -43,6 +44,8 @@ typedef struct qg_server {
     qg_serve_job *oldest, *newest; /* under way */
     int64_t progress_us;           /* when the last one ended */
     bool closed;                   /* the engine said so */
+    qg_probe probe, stream_probe;
+    int64_t shown_done; /* judgements, on the metrics page */
 } qg_server;
 
 /* The time of day in whole seconds. */
@@ -233,8 +236,14 @@ void qg_serve_fail_job(qg_serve_job *job, const qg_serve_error *error);
 void qg_serve_reply(qg_serve_job *job, json_t *value);
 /* Ends an ask of which status, result and err are told; the job may be gone when it returns. */
 void qg_serve_end_ask(qg_serve_ask *ask, qg_status status);
-/* True when the engine has stopped answering. */
-bool qg_serve_stuck(qg_server *srv);
+
+/* ---- health.c --------------------------------------------------------------------------------
+ */
+
+/* From time to time: begins the probes that are due.  ud is the qg_server. */
+void qg_serve_look(void *ud);
+/* A sentence when the engine has stopped answering or computes nonsense; else NULL. */
+const char *qg_serve_trouble(qg_server *srv);
 
 /* ---- policy_apply.c --------------------------------------------------------------------------
  */

@@ -11,6 +11,9 @@
  *   submit=MS   qg_submit itself takes so long, as for a very long text
  *   nan         the job fails with QG_ERR_INTERNAL
  *   unfinished  the text is cut, as by max_tokens
+ *   freeze      once this one has its answer, nothing else ends
+ *   wreck       once this one has its answer, all others fail with QG_ERR_INTERNAL; "repair" ends
+ * it
  *
  * With a context of fewer tokens than the default 4096, longer prompts are refused.
  *
@@ -36,7 +39,7 @@ struct qg_job {
     qg_done_fn *done;
     void *ud;
     int64_t due_us, deadline_us;
-    bool hang, nan, unfinished, garbled, generate, cancelled, ended;
+    bool hang, nan, unfinished, garbled, generate, cancelled, ended, freeze, wreck;
     int refs, n_prompt, category, n_top, stop_id;
     double p[3];
     void (*later)(void *ud, qg_status rc); /* an append of a session: instead of done */
@@ -50,10 +53,10 @@ struct qg_engine {
     pthread_cond_t wake;
     pthread_t thread;
     qg_job *jobs; /* newest first */
-    int n_jobs, max_jobs;
+    int n_jobs, n_done, max_jobs;
     fake_count *sessions;
     bool stream;
-    bool closing;
+    bool closing, frozen, wrecked;
     int64_t progress_us;
     int32_t max_len;
 };
@@ -209,6 +212,9 @@ static void end_job(qg_engine *e, qg_job **at, qg_status rc)
     qg_result *result = rc == QG_OK && !job->later ? make_result(job) : NULL;
     *at = job->next;
     e->n_jobs--;
+    e->n_done += rc == QG_OK;
+    e->frozen |= job->freeze;
+    e->wrecked |= job->wreck;
     e->progress_us = qg_now_us();
     __atomic_store_n(&job->ended, true, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&e->lock);
@@ -228,10 +234,10 @@ static qg_status verdict_now(const qg_engine *e, const qg_job *job, int64_t now)
         return QG_ERR_CLOSED;
     if (job->cancelled && (job->later || !job->hang))
         return QG_ERR_CANCELLED;
-    if (job->hang)
+    if (job->hang || e->frozen)
         return QG_ERR_UNSUPPORTED; /* not now */
     if (now >= job->due_us)
-        return job->nan ? QG_ERR_INTERNAL : QG_OK;
+        return job->nan || e->wrecked ? QG_ERR_INTERNAL : QG_OK;
     if (job->deadline_us && now >= job->deadline_us)
         return QG_ERR_DEADLINE;
     return QG_ERR_UNSUPPORTED;
@@ -331,7 +337,8 @@ void qg_engine_info(const qg_engine *e, qg_model_info *info)
 void qg_engine_stats(qg_engine *e, qg_stats *stats)
 {
     pthread_mutex_lock(&e->lock);
-    *stats = (qg_stats){.jobs_running = e->n_jobs, .last_progress_us = e->progress_us};
+    *stats = (qg_stats){
+        .jobs_running = e->n_jobs, .jobs_done = e->n_done, .last_progress_us = e->progress_us};
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -476,6 +483,10 @@ qg_status qg_submit(qg_engine *e, const qg_request *req, qg_done_fn *done, void 
         job->hang = word(text, "hang");
         job->nan = word(text, "nan");
         job->unfinished = word(text, "unfinished");
+        job->freeze = word(text, "freeze");
+        job->wreck = word(text, "wreck");
+        if (word(text, "repair"))
+            e->wrecked = false;
         job->garbled = word(text, "garbled");
         job->generate = req->decode == QG_DECODE_GENERATE;
         job->n_top = req->sampling ? req->sampling->top_logprobs : -1;
@@ -489,7 +500,10 @@ qg_status qg_submit(qg_engine *e, const qg_request *req, qg_done_fn *done, void 
         job->next = e->jobs;
         e->jobs = job;
         e->n_jobs++;
-        *out = job;
+        if (out)
+            *out = job;
+        else
+            job->refs--;
         pthread_cond_signal(&e->wake);
     } else {
         qg_mfree(job);
@@ -509,6 +523,7 @@ qg_job *fake_engine_later(qg_engine *e, const fake_later *what)
     job->due_us = what->due_us;
     job->deadline_us = what->deadline_us;
     job->hang = what->hang;
+    job->freeze = what->freeze;
     pthread_mutex_lock(&e->lock);
     if (!e->n_jobs)
         e->progress_us = qg_now_us(); /* it was idle until now */

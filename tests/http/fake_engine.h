@@ -7,6 +7,7 @@
 typedef struct fake_later {
     int64_t due_us, deadline_us;
     bool hang;                           /* until it is cancelled or the engine closes */
+    bool freeze;                         /* when it has ended, nothing else will */
     void (*run)(void *ud, qg_status rc); /* QG_OK when it is due; on the engine's thread */
     void *ud;
 } fake_later;

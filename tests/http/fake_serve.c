@@ -60,6 +60,7 @@ int main(int argc, char **argv)
         {"--body-grace-ms", &opt.http.body_grace_ms, NULL, NULL},
         {"--request-timeout-ms", &opt.request_timeout_ms, NULL, NULL},
         {"--stuck-ms", &opt.stuck_ms, NULL, NULL},
+        {"--probe-ms", &opt.probe_ms, NULL, NULL},
         {"--talk-ms", &opt.http.talk_ms, NULL, NULL},
         {"--max-sessions", &opt.engine.max_sessions, NULL, NULL},
         {"--max-model-len", &opt.engine.max_model_len, NULL, NULL},

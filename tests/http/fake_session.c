@@ -2,7 +2,8 @@
  * and the letters of "bomb" are hits (Unsafe, Violent).  Of a user's turn there is one token, its
  * end. Words in the appended text decide what else happens, as in fake_engine.c:
  *
- *   sleep=MS  hang  nan  busy  gone       the append takes MS ms, for ever, fails so */
+ *   sleep=MS  hang  nan  busy  gone       the append takes MS ms, for ever, fails so
+ *   freeze                                it ends well, then nothing does */
 #define _GNU_SOURCE
 
 #include "base/buf.h"
@@ -277,6 +278,7 @@ qg_status qg_session_submit(qg_session *s, const qg_append *a, qg_stream_done_fn
         s->ud = ud;
         s->fails = word(a->content, "nan", &n) ? QG_ERR_INTERNAL : QG_OK;
         what.hang = word(a->content, "hang", &n);
+        what.freeze = word(a->content, "freeze", &n);
         what.due_us = qg_clock_us() + (word(a->content, "sleep=", &n) ? n * 1000 : 0);
     } else {
         old = NULL;
