@@ -33,11 +33,13 @@ static qg_status feed(bench *b, const int32_t *ids, size_t n, const int32_t *pie
     return rc;
 }
 
-/* The larger of reading weights and KV once and of the arithmetic. */
-static double step_limit(const bench *b, double tokens, double context)
+/* A pass of so many conversations with so many tokens each, in the middle of STEPS of them behind
+ * context: the larger of reading weights and KV once and of the arithmetic, attention's too. */
+static double step_limit(const bench *b, double conversations, double tokens, double context)
 {
-    double read = bench_read_ms(&b->limits, context);
-    double compute = bench_compute_ms(&b->limits, tokens, 0);
+    double behind = conversations * (context + tokens * STEPS / 2);
+    double read = bench_read_ms(&b->limits, behind);
+    double compute = bench_compute_ms(&b->limits, conversations * tokens, behind * tokens);
     return read > compute ? read : compute;
 }
 
@@ -51,7 +53,7 @@ static qg_status stream_at(bench *b, const int32_t *ids, int32_t context, int32_
         pieces[i] = step;
     QG_TRY(feed(b, ids, (size_t)(context + STEPS * step), pieces, STEPS + 1, us, &b->err));
     snprintf(metric, sizeof metric, "step%d_ctx%d", step, context);
-    bench_latency(&b->out, "stream", metric, us + 1, STEPS, step_limit(b, step, context),
+    bench_latency(&b->out, "stream", metric, us + 1, STEPS, step_limit(b, 1, step, context),
                   "KV kept; without output matrix");
     return QG_OK;
 }
@@ -111,7 +113,7 @@ static qg_status streams_at_once(bench *b, const int32_t *ids)
     }
     if (rc == QG_OK)
         bench_latency(&b->out, "stream", "streams32_step1_ctx128", s[slowest].us + 1, STEPS,
-                      step_limit(b, STREAMS, STREAMS * STREAMS_CONTEXT),
+                      step_limit(b, STREAMS, 1, STREAMS_CONTEXT),
                       "32 streams a token each; a step of all");
     qg_mfree(s);
     return rc;
@@ -123,8 +125,8 @@ static qg_status stream_rows(bench *b, const int32_t *ids, int32_t context, bool
     for (size_t i = 0; i < QG_COUNT(steps); i++) {
         QG_TRY(stream_at(b, ids, context, steps[i]));
         if (sessions)
-            QG_TRY(
-                bench_session_steps(b, ids, context, steps[i], step_limit(b, steps[i], context)));
+            QG_TRY(bench_session_steps(b, ids, context, steps[i],
+                                       step_limit(b, 1, steps[i], context)));
     }
     return QG_OK;
 }
@@ -133,7 +135,7 @@ static qg_status at_once_rows(bench *b, const int32_t *ids, bool sessions)
 {
     QG_TRY(streams_at_once(b, ids));
     return sessions ? bench_sessions_at_once(b, ids, STREAMS_CONTEXT,
-                                             step_limit(b, STREAMS, STREAMS * STREAMS_CONTEXT))
+                                             step_limit(b, STREAMS, 1, STREAMS_CONTEXT))
                     : QG_OK;
 }
 
