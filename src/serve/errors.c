@@ -100,6 +100,12 @@ void qg_serve_fault(void *ud, qg_http_req *req, const char *sentence, qg_http_an
 static qg_serve_error error_too_long(const qg_server *srv, const qg_err *err, qg_serve_room *room)
 {
     bool tokens = strstr(err->msg, "maximum context length is");
+    /* A rule's pattern ran out of its share of work: that has nothing to do with the context. */
+    if (strncmp(err->msg, "policy line ", 12) == 0)
+        return (qg_serve_error){.status = 400,
+                                .type = "BadRequestError",
+                                .code = "rule_limit_exceeded",
+                                .message = err->msg};
     snprintf(room->text, sizeof room->text,
              "This model's maximum context length is %d tokens. However, the request does not fit: "
              "%s",

@@ -53,7 +53,8 @@ def test_rules_and_model(serve, tmp_path):
 def test_pattern_that_needs_too_much_is_no_verdict(serve, tmp_path):
     server = serve("--policy", policy(tmp_path, RULES.replace("\\\\\\\\", "\\\\")))
     answer = said(server, ("user", "a" * 60 + "cx"))
-    assert answer.status == 400 and "policy line 8" in answer.error["message"]
+    assert answer.status == 400 and answer.error["message"].startswith("policy line 8")
+    assert answer.error["code"] == "rule_limit_exceeded"  # not that of a context that is too small
 
 
 def test_scope(serve, tmp_path):
