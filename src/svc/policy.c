@@ -36,6 +36,13 @@ const char *qg_action_name(qg_action action)
     return names[action];
 }
 
+const char *qg_field_name(qg_field_kind kind)
+{
+    static const char *const names[QG_N_FIELDS] = {"content", "refusal", "reasoning",
+                                                   "tool",    "other",   "opaque"};
+    return names[kind];
+}
+
 qg_action qg_policy_action(const qg_policy_view *view, qg_severity severity, const char *category)
 {
     int i = qg_policy_category(category);
@@ -178,10 +185,17 @@ static void view_of(const qg_settings *s, qg_policy_view *v)
         .long_input_windows = slot(s, QG_SLOT_LONG_INPUT, 0) > 0,
         .prompt_block_message = slot(s, QG_SLOT_PROMPT_BLOCK, 0) > 0,
         .hold_back_tokens = (int32_t)slot(s, QG_SLOT_HOLD_BACK, 4),
+        .judge_prompt = (qg_prompt_when)slot(s, QG_SLOT_JUDGE_PROMPT, QG_PROMPT_BEFORE),
+        .cut = (qg_cut)slot(s, QG_SLOT_CUT, QG_CUT_TOKEN),
+        .regenerate = (int32_t)slot(s, QG_SLOT_REGENERATE, 0),
         .per_minute = (int32_t)slot(s, QG_SLOT_RATE, 0),
         .concurrent = (int32_t)slot(s, QG_SLOT_CONCURRENT, 0),
         .message = s->set[QG_SLOT_MESSAGE] ? s->message : default_message,
+        .message_written = s->set[QG_SLOT_MESSAGE],
     };
+    for (int i = 0; i < QG_N_FIELDS; i++)
+        v->fields[i] = (qg_field_rule)slot(
+            s, QG_SLOT_FIELD + i, i == QG_FIELD_OPAQUE ? QG_FIELD_PASSED : QG_FIELD_JUDGED);
     for (int i = 0; i < QG_N_PHASES; i++) {
         v->open[i] = slot(s, QG_SLOT_OPEN + i, 0) > 0;
         v->deadline_ms[i] = (int32_t)slot(s, QG_SLOT_DEADLINE + i, 0);

@@ -23,21 +23,49 @@ enum {
     QG_ROLE_ALL = 15u
 };
 
+/* Gateway: when the prompt is judged, where a reply ends on a hit, and what is done with each kind
+ * of text in a reply.  Opaque: signatures, encrypted reasoning and sound, which nobody can read. */
+typedef enum qg_prompt_when {
+    QG_PROMPT_BEFORE = 0,
+    QG_PROMPT_BESIDE = 1,
+    QG_PROMPT_OFF = 2
+} qg_prompt_when;
+typedef enum qg_cut { QG_CUT_TOKEN = 0, QG_CUT_SENTENCE = 1, QG_CUT_REPLY = 2 } qg_cut;
+typedef enum qg_field_kind {
+    QG_FIELD_CONTENT = 0,
+    QG_FIELD_REFUSAL,
+    QG_FIELD_REASONING,
+    QG_FIELD_TOOL, /* names and arguments of calls */
+    QG_FIELD_OTHER,
+    QG_FIELD_OPAQUE,
+    QG_N_FIELDS
+} qg_field_kind;
+typedef enum qg_field_rule {
+    QG_FIELD_JUDGED = 0,
+    QG_FIELD_WITHHELD = 1,
+    QG_FIELD_PASSED = 2
+} qg_field_rule;
+
 /* What holds for one caller: the file's own settings, then its model's, then its key's. */
 typedef struct qg_policy_view {
     qg_thresholds thresholds;
     qg_action on_unsafe, on_controversial; /* of a hit whose category has no action of its own */
     int32_t action[QG_POLICY_CATEGORIES];  /* qg_action, -1 = none of its own */
     qg_scope scope;
-    unsigned roles;            /* QG_ROLE_*: messages of other roles are left out */
-    bool open[QG_N_PHASES];    /* what cannot be judged passes */
-    bool shadow;               /* judge and record, change nothing */
-    bool long_input_windows;   /* beyond the context: overlapping windows instead of a refusal */
-    bool prompt_block_message; /* gateway: a normal reply instead of an error */
-    int32_t hold_back_tokens;  /* gateway: 2..64 */
-    int32_t deadline_ms[QG_N_PHASES]; /* 0 = the server's */
-    int32_t per_minute, concurrent;   /* requests of one key; 0 = no limit */
-    const char *message;              /* shown for what is blocked; lives as long as the policy */
+    unsigned roles;              /* QG_ROLE_*: messages of other roles are left out */
+    bool open[QG_N_PHASES];      /* what cannot be judged passes */
+    bool shadow;                 /* judge and record, change nothing */
+    bool long_input_windows;     /* beyond the context: overlapping windows instead of a refusal */
+    bool prompt_block_message;   /* gateway: a normal reply instead of an error */
+    int32_t hold_back_tokens;    /* gateway: 2..64 */
+    qg_prompt_when judge_prompt; /* gateway */
+    qg_cut cut;                  /* gateway */
+    qg_field_rule fields[QG_N_FIELDS]; /* gateway */
+    int32_t regenerate;                /* gateway: 0..5 more tries after a hit */
+    int32_t deadline_ms[QG_N_PHASES];  /* 0 = the server's */
+    int32_t per_minute, concurrent;    /* requests of one key; 0 = no limit */
+    const char *message;               /* shown for what is blocked; lives as long as the policy */
+    bool message_written;              /* the file has one: a cut reply ends with it (gateway) */
 } qg_policy_view;
 
 typedef struct qg_policy qg_policy;
@@ -69,5 +97,7 @@ int qg_policy_category(const char *name);
 /* What is done about a hit. */
 qg_action qg_policy_action(const qg_policy_view *view, qg_severity severity, const char *category);
 const char *qg_action_name(qg_action action);
+/* "content", "refusal", "reasoning", "tool", "other", "opaque": as the policy file writes them. */
+const char *qg_field_name(qg_field_kind kind);
 
 #endif

@@ -19,7 +19,11 @@ enum {
     QG_SLOT_LONG_INPUT,
     QG_SLOT_PROMPT_BLOCK,
     QG_SLOT_HOLD_BACK,
-    QG_SLOT_DEADLINE, /* two */
+    QG_SLOT_JUDGE_PROMPT,
+    QG_SLOT_CUT,
+    QG_SLOT_REGENERATE,
+    QG_SLOT_FIELD,                                  /* one a kind of text */
+    QG_SLOT_DEADLINE = QG_SLOT_FIELD + QG_N_FIELDS, /* two */
     QG_SLOT_RATE = QG_SLOT_DEADLINE + QG_N_PHASES,
     QG_SLOT_CONCURRENT,
     QG_SLOT_MESSAGE,

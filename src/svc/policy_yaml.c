@@ -30,6 +30,16 @@ static const qg_yaml_words scopes[] = {
     {"conversation", QG_SCOPE_CONVERSATION}, {"last_turn", QG_SCOPE_LAST_TURN}, {NULL, 0}};
 static const qg_yaml_words blocks[] = {{"error", 0}, {"message", 1}, {NULL, 0}};
 static const qg_yaml_words lengths[] = {{"refuse", 0}, {"windows", 1}, {NULL, 0}};
+static const qg_yaml_words whens[] = {
+    {"before", QG_PROMPT_BEFORE}, {"beside", QG_PROMPT_BESIDE}, {"off", QG_PROMPT_OFF}, {NULL, 0}};
+static const qg_yaml_words cuts[] = {
+    {"token", QG_CUT_TOKEN}, {"sentence", QG_CUT_SENTENCE}, {"reply", QG_CUT_REPLY}, {NULL, 0}};
+static const qg_yaml_words field_rules[] = {{"judged", QG_FIELD_JUDGED},
+                                            {"withheld", QG_FIELD_WITHHELD},
+                                            {"passed", QG_FIELD_PASSED},
+                                            {NULL, 0}};
+static const qg_yaml_words opaque_rules[] = {
+    {"withheld", QG_FIELD_WITHHELD}, {"passed", QG_FIELD_PASSED}, {NULL, 0}};
 static const qg_yaml_words truths[] = {{"false", 0}, {"true", 1}, {NULL, 0}};
 static const qg_yaml_words phases[] = {
     {"prompt", QG_PHASE_PROMPT}, {"response", QG_PHASE_RESPONSE}, {NULL, 0}};
@@ -90,6 +100,39 @@ static qg_status read_length(qg_yaml *r, const yaml_node_t *node, void *into, in
 static qg_status read_truth(qg_yaml *r, const yaml_node_t *node, void *into, int slot)
 {
     return choose(r, node, into, slot, truths);
+}
+
+static qg_status read_when(qg_yaml *r, const yaml_node_t *node, void *into, int slot)
+{
+    return choose(r, node, into, slot, whens);
+}
+
+static qg_status read_cut(qg_yaml *r, const yaml_node_t *node, void *into, int slot)
+{
+    return choose(r, node, into, slot, cuts);
+}
+
+static qg_status read_tries(qg_yaml *r, const yaml_node_t *node, void *into, int slot)
+{
+    double x;
+    QG_TRY(qg_yaml_number(r, node, 0, 5, true, &x));
+    put(into, slot, x);
+    return QG_OK;
+}
+
+static qg_status read_field(qg_yaml *r, const yaml_node_t *node, void *into, int slot)
+{
+    /* what nobody can read cannot be judged either */
+    return choose(r, node, into, slot,
+                  slot == QG_SLOT_FIELD + QG_FIELD_OPAQUE ? opaque_rules : field_rules);
+}
+
+static qg_status read_fields(qg_yaml *r, const yaml_node_t *node, void *into, int slot)
+{
+    qg_yaml_field fields[QG_N_FIELDS];
+    for (int i = 0; i < QG_N_FIELDS; i++)
+        fields[i] = (qg_yaml_field){qg_field_name((qg_field_kind)i), read_field, slot + i};
+    return qg_yaml_table(r, node, fields, QG_N_FIELDS, into);
 }
 
 static qg_status read_hold_back(qg_yaml *r, const yaml_node_t *node, void *into, int slot)
@@ -237,6 +280,8 @@ static qg_status read_categories(qg_yaml *r, const yaml_node_t *node, void *into
         {"scope", read_scope, QG_SLOT_SCOPE}, {"roles", read_roles, QG_SLOT_ROLES},                \
         {"shadow", read_truth, QG_SLOT_SHADOW}, {"long_input", read_length, QG_SLOT_LONG_INPUT},   \
         {"prompt_block", read_block, QG_SLOT_PROMPT_BLOCK}, {"limits", read_limits, 0},            \
+        {"judge_prompt", read_when, QG_SLOT_JUDGE_PROMPT}, {"cut", read_cut, QG_SLOT_CUT},         \
+        {"fields", read_fields, QG_SLOT_FIELD}, {"regenerate", read_tries, QG_SLOT_REGENERATE},    \
     {                                                                                              \
         "deadline_ms", read_deadline, QG_SLOT_DEADLINE                                             \
     }
