@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "serve/shown.h"
 
 #include <stdio.h>
 
@@ -59,36 +60,14 @@ qg_status qg_serve_asks(qg_serve_job *job, size_t n, const char *param)
     return QG_OK;
 }
 
-static bool is_role(const qg_message *m, const char *a, const char *b)
-{
-    return strcmp(m->role, a) == 0 || strcmp(m->role, b) == 0;
-}
-
-/* The Gen template shows a first message only when it is the user's or the system's, and later ones
- * only when they are the user's or the assistant's.  A judged text that is not shown would be Safe,
- * whatever it says: a reply without its prompt stands behind an empty one, and a text of another
- * role is judged as the user's. */
 qg_status qg_serve_ask_messages(qg_serve_job *job, size_t i, const qg_messages *messages)
 {
-    qg_request *ask = &job->asks[i].request;
-    size_t n = messages->n, before = 0;
-    const qg_message *first = messages->p, *last = messages->p + n - 1;
-    bool odd_last =
-        !is_role(last, "user", "assistant") && (n > 1 || !is_role(last, "system", "system"));
-    before = !is_role(first, "user", "system") && !(n == 1 && odd_last);
-    ask->messages = messages->p;
-    ask->n_messages = n;
-    if (!before && !odd_last)
-        return QG_OK;
-    qg_message *shown = qg_arena_calloc(&job->arena, n + before, sizeof *shown);
-    if (!shown)
-        return qg_fault_set(&job->fault, job->arena.why, "Out of memory.", "%s", "");
-    shown[0] = (qg_message){"user", {"", 0}};
-    memcpy(shown + before, messages->p, n * sizeof *shown);
-    if (odd_last)
-        shown[before + n - 1].role = "user";
-    ask->messages = shown;
-    ask->n_messages = n + before;
+    qg_messages shown = *messages;
+    qg_status rc = qg_shown_messages(&job->arena, &shown);
+    if (rc != QG_OK)
+        return qg_fault_set(&job->fault, rc, "Out of memory.", "%s", "");
+    job->asks[i].request.messages = shown.p;
+    job->asks[i].request.n_messages = shown.n;
     return QG_OK;
 }
 

@@ -41,6 +41,16 @@ static int rank(qg_severity severity)
     return severity < QG_SEVERITY_UNKNOWN ? ranks[severity] : 2;
 }
 
+bool qg_window_worse(const qg_policy_view *view, const qg_result *a, const qg_result *b)
+{
+    qg_outcome of_a, of_b;
+    if (rank(a->severity) != rank(b->severity))
+        return rank(a->severity) > rank(b->severity);
+    qg_outcome_of(&of_a, view, a);
+    qg_outcome_of(&of_b, view, b);
+    return of_a.p_hit > of_b.p_hit;
+}
+
 /* Where a protocol says pass or block the policy speaks first: by its thresholds and actions a
  * milder label can be the one that is blocked. */
 static bool worse(const qg_serve_job *job, const qg_result *a, const qg_result *b)
@@ -52,9 +62,7 @@ static bool worse(const qg_serve_job *job, const qg_result *a, const qg_result *
         return of_a.block;
     if (job->how->opens && of_a.hit != of_b.hit)
         return of_a.hit;
-    if (rank(a->severity) != rank(b->severity))
-        return rank(a->severity) > rank(b->severity);
-    return of_a.p_hit > of_b.p_hit;
+    return qg_window_worse(&job->view, a, b);
 }
 
 static void keep(qg_windows *w)

@@ -5,7 +5,7 @@
 #define QG_SERVE_WINDOWS_H
 
 #include "base/limits.h"
-#include "qguard.h"
+#include "svc/policy.h"
 
 /* Bytes [begin, end) of the text; both lie between characters. */
 typedef struct qg_window {
@@ -26,5 +26,8 @@ typedef struct qg_window_cut {
  * Any thread. */
 qg_status qg_window_cut_request(qg_window_cut *cut, const qg_engine *engine, int32_t max_len,
                                 const qg_request *r, qg_err *err);
+/* Of two windows' verdicts whether a stands: the more severe one, of equals the one that is more
+ * probably a hit. */
+bool qg_window_worse(const qg_policy_view *view, const qg_result *a, const qg_result *b);
 
 #endif
