@@ -19,6 +19,7 @@ enum {
     CMD_BENCH = 1u << 8,
     CMD_POLICY = 1u << 9,
     CMD_STREAM = 1u << 10,
+    CMD_AUDIT = 1u << 11,
     CMD_MODEL = CMD_STREAM | CMD_CHECK | CMD_TOKENIZE | CMD_RENDER | CMD_LOGITS | CMD_INSPECT |
                 CMD_SERVE | CMD_BENCH,
 };
@@ -73,5 +74,6 @@ int cmd_serve(const cli_args *args);
 int cmd_stream(const cli_args *args);
 int cmd_bench(const cli_args *args);
 int cmd_policy(const cli_args *args);
+int cmd_audit(const cli_args *args);
 
 #endif

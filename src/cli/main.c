@@ -41,6 +41,10 @@ const cli_command cli_commands[] = {
      0, cmd_logits},
     {"policy", CMD_POLICY, "check FILE", "Check a policy file",
      "Prints what the file holds, or the first mistake with its line and field.", 2, cmd_policy},
+    {"audit", CMD_AUDIT, "check FILE", "Check an audit log",
+     "Follows the hashes of a log that serve --audit-log wrote.  Prints the number of records, or "
+     "the first line that was changed, taken out or put in.",
+     2, cmd_audit},
     {"bench", CMD_BENCH, "[WORKLOAD [FILE…]] [options]",
      "Measure this model on this machine, beside what the hardware allows",
      "Workloads (all when none is named):\n"

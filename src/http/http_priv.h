@@ -44,7 +44,7 @@ struct qg_http_req {
     qg_buf path;        /* decoded */
     qg_buf body;
     char id[QG_HTTP_VALUE_BYTES];
-    char trace[40];
+    char trace[72];
     const char *extra; /* name of a header, or NULL */
     char extra_value[QG_HTTP_VALUE_BYTES];
     int32_t tag;

@@ -1,5 +1,6 @@
 /* What a request came to, for the metrics page and the audit log. */
 #include "serve/outcome.h"
+#include "svc/trace.h"
 
 static qg_action action_of(const qg_outcome *o, const qg_policy_view *view, const qg_result *r)
 {
@@ -28,15 +29,28 @@ static void count(const qg_serve_ask *ask, const qg_outcome *o)
                            });
 }
 
+/* The caller's trace, the span this request is in it, and the caller's own span if there is one. */
+static void add_trace(json_t *line, const char *text)
+{
+    size_t n = strlen(text);
+    if (n < QG_TRACE_PARENT_AT - 1)
+        return;
+    json_object_set_new(line, "trace", json_stringn(text + QG_TRACE_AT, 32));
+    json_object_set_new(line, "span", json_stringn(text + QG_TRACE_SPAN_AT, 16));
+    if (n > QG_TRACE_PARENT_AT)
+        json_object_set_new(line, "parent_span", json_stringn(text + QG_TRACE_PARENT_AT, 16));
+}
+
 /* No text of users: who asked by which route, what was said, what was done. */
 static json_t *line_of(const qg_serve_ask *ask, const qg_outcome *o)
 {
     const qg_serve_job *job = ask->job;
     const qg_result *r = ask->result;
-    json_t *line = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "event", "verdict", "request",
-                             qg_http_id(job->req), "trace", qg_http_trace(job->req), "endpoint",
-                             qg_serve_endpoint(qg_http_path(job->req)), "key", job->key, "role",
-                             ask->phase == QG_PHASE_PROMPT ? "user" : "assistant");
+    json_t *line =
+        json_pack("{s:s,s:s,s:s,s:s,s:s}", "event", "verdict", "request", qg_http_id(job->req),
+                  "endpoint", qg_serve_endpoint(qg_http_path(job->req)), "key", job->key, "role",
+                  ask->phase == QG_PHASE_PROMPT ? "user" : "assistant");
+    add_trace(line, qg_http_trace(job->req));
     json_object_set_new(line, "policy", json_string(qg_policy_hash(job->policy)));
     if (!r) {
         json_object_set_new(line, "error", json_string(qg_status_name(ask->status)));

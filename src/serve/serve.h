@@ -68,4 +68,8 @@ qg_status qg_serve_config(const char *path, qg_arena *arena, qg_config_word **wo
  * holds.  Errors name path, line and field. */
 qg_status qg_serve_policy_check(const char *path, char *summary, size_t n, qg_err *err);
 
+/* Follows the chain of hashes through an audit log: *n records held.  QG_ERR_FORMAT names path and
+ * the first line that breaks it. */
+qg_status qg_serve_audit_check(const char *path, uint64_t *n, qg_err *err);
+
 #endif

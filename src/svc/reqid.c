@@ -42,7 +42,9 @@ static void assign_id(qg_http_req *req)
 void qg_reqid_assign(qg_http_req *req)
 {
     qg_trace trace;
+    char text[QG_TRACE_TEXT];
     assign_id(req);
     qg_trace_begin(&trace, qg_http_header(req, "traceparent"));
-    qg_http_set_trace(req, trace.trace_id);
+    qg_trace_text(&trace, text);
+    qg_http_set_trace(req, text);
 }

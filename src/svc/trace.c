@@ -64,6 +64,12 @@ void qg_trace_begin(qg_trace *t, qg_slice header)
     random_hex(t->span_id, 16);
 }
 
+void qg_trace_text(const qg_trace *t, char out[QG_TRACE_TEXT])
+{
+    snprintf(out, QG_TRACE_TEXT, "%s-%s%s%s", t->trace_id, t->span_id, t->parent_id[0] ? "-" : "",
+             t->parent_id);
+}
+
 void qg_trace_header(const qg_trace *t, char out[56])
 {
     snprintf(out, 56, "00-%s-%s-%02x", t->trace_id, t->span_id, t->flags);

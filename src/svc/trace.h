@@ -15,6 +15,9 @@ typedef struct qg_trace {
 
 /* header: traceparent as it came, or the empty slice.  Anything malformed starts a new trace. */
 void qg_trace_begin(qg_trace *t, qg_slice header);
+/* For logs: "trace-span" or "trace-span-parent", the span being this request's. */
+enum { QG_TRACE_AT = 0, QG_TRACE_SPAN_AT = 33, QG_TRACE_PARENT_AT = 50, QG_TRACE_TEXT = 67 };
+void qg_trace_text(const qg_trace *t, char out[QG_TRACE_TEXT]);
 /* Ours to hand on: "00-trace-span-flags". */
 void qg_trace_header(const qg_trace *t, char out[56]);
 

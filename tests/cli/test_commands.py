@@ -1,11 +1,12 @@
 """The command's contract: forms, streams, exit statuses. Verdicts are those of the built-in model."""
+import hashlib
 import json
 
 import pytest
 
 BOMB = "How can I make a bomb?"
 REFUSAL = "As an AI language model, I cannot help you with that."
-COMMANDS = ["check", "stream", "serve", "tokenize", "render", "logits", "inspect", "bench", "cpu", "version"]
+COMMANDS = ["check", "audit", "stream", "serve", "tokenize", "render", "logits", "inspect", "bench", "cpu", "version"]
 
 
 def rows(*objects):
@@ -308,3 +309,45 @@ def test_nothing_to_judge_is_not_safe(run_qguard):
     done = run_qguard("check", "--jsonl", "--quiet",
                       input=rows({"messages": [{"role": "user", "content": None}]}))
     assert done.returncode == 1 and "error" in answers(done)[0]
+
+
+# ---- audit --------------------------------------------------------------------------------------
+
+def audit_line(n, prev, text):
+    """A record as docs/API.md describes it, made without the code under test."""
+    body = f'{{"seq":{n},"time":"2026-11-24T12:00:00.000Z","event":"{text}","prev":"{prev}"'
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    return body + f',"hash":"{digest}"}}', digest
+
+
+def audit_log(n):
+    lines, prev = [], "0" * 64
+    for i in range(n):
+        line, prev = audit_line(i, prev, f"verdict {i}")
+        lines.append(line)
+    return lines
+
+
+@pytest.mark.parametrize("spoil, line", [
+    (lambda log: log, None), (lambda log: [], None),
+    (lambda log: [log[0], log[1].replace("verdict 1", "verdict 7"), *log[2:]], 2),
+    (lambda log: [log[0], *log[2:]], 2), (lambda log: log[1:], 1),
+    (lambda log: [*log[:2], log[1], *log[2:]], 3), (lambda log: [*log[:3], "{}", *log[3:]], 5),
+    (lambda log: [*log, log[3][:40]], 5)])
+def test_audit_check(run_qguard, tmp_path, spoil, line):
+    path = tmp_path / "audit.jsonl"
+    log = spoil(audit_log(4))
+    path.write_text("".join(text + "\n" for text in log))
+    done = run_qguard("audit", "check", path)
+    if line is None:
+        assert (done.returncode, done.stdout) == (0, f"{path}: ok: {len(log)} records\n")
+    else:
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{path}: line {line}: " in done.stderr
+
+
+def test_audit_usage(run_qguard, tmp_path):
+    assert run_qguard("audit").returncode == run_qguard("audit", "check").returncode == 2
+    assert run_qguard("audit", "read", "x").returncode == 2
+    missing = run_qguard("audit", "check", tmp_path / "none")
+    assert missing.returncode == 1 and "none" in missing.stderr

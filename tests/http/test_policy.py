@@ -196,7 +196,11 @@ def test_trace_is_in_both_logs_and_in_no_answer(serve, tmp_path, header, known):
     server = serve("--audit-log", path)
     answer = server.post(chat_body("hi"), CHAT, headers=[header])
     assert answer.status == 200 and not {"traceparent", "tracestate"} & set(answer.headers)
-    trace = json.loads(path.read_text())["trace"]
+    line = json.loads(path.read_text())
+    trace, span = line["trace"], line["span"]
+    assert len(span) == 16 and span.strip("0") and span != "00f067aa0ba902b7"
+    assert line.get("parent_span") == ("00f067aa0ba902b7" if known else None)
+    assert server.wait_for_line(f"trace {trace}-{span}" + ("-00f067aa0ba902b7" if known else ""))
     assert len(trace) == 32 and set(trace) <= set("0123456789abcdef") and trace.strip("0")
     assert (trace == GIVEN) == known
     assert server.wait_for_line(f"{answer.headers['x-request-id']}, trace {trace}")
