@@ -131,6 +131,8 @@ typedef struct qg_options {
                           at most four are kept.  NULL = none (default) */
     bool cache_create; /* default true; false: only use a file that is there, and replace it when
                           the model's files changed; never make a new one */
+    const char *chat_template; /* a file with the Jinja source to use instead of the model's own;
+                                  NULL (default) = the model's */
 } qg_options;
 
 /* Fills in the defaults. */

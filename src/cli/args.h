@@ -33,10 +33,11 @@ typedef struct cli_list {
  */
 typedef struct cli_args {
     const char *model, *cpu, *dtype, *decode, *special, *response, *response_file, *messages, *host;
-    const char *log, *cache, *policy, *audit_log, *stream_model, *threshold;
+    const char *log, *cache, *policy, *audit_log, *stream_model, *threshold, *uds, *chat_template;
     const char *api_key_file, *allowed_origins, *category_map;
     cli_list names, api_keys, category_thresholds;
-    int32_t threads, max_model_len, port, concurrency, step_rows, request_timeout_s, max_jobs;
+    int32_t threads, max_model_len, port, concurrency, step_rows, request_timeout_s, probe_ms,
+        max_jobs;
     int32_t kv_mib, prompt_tokens, repeat;
     bool quiet, no_prefix_cache, json, jsonl, exit_verdict, decode_ids, skip_special, ids, measure,
         csv, quick, no_own_categories;

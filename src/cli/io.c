@@ -149,6 +149,7 @@ int cli_engine_options(const cli_args *args, uint32_t parts, qg_options *opt)
     opt->max_model_len = args->max_model_len;
     opt->kv_bytes = (uint64_t)args->kv_mib << 20;
     opt->prefix_cache = !args->no_prefix_cache;
+    opt->chat_template = args->chat_template;
     cache_options(args, opt);
     if (args->step_rows)
         opt->step_rows = args->step_rows;

@@ -108,7 +108,7 @@ static int unknown(const char *name)
 
 static int parse_and_run(const cli_command *command, int argc, char **argv)
 {
-    cli_args args = {.port = 8000, .concurrency = 32, .request_timeout_s = 60};
+    cli_args args = {.port = 8000, .concurrency = 32, .request_timeout_s = 60, .probe_ms = 10000};
     if (!cli_parse(command, argc, argv, &args))
         return EXIT_USAGE;
     if (args.help) {

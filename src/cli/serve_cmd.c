@@ -34,6 +34,7 @@ int cmd_serve(const cli_args *args)
     if (args->host)
         opt.host = args->host;
     opt.port = (uint16_t)args->port;
+    opt.socket = args->uds;
     opt.stream_model = args->stream_model;
     opt.names = local.names.at;
     opt.n_names = (size_t)local.names.n;
@@ -50,6 +51,7 @@ int cmd_serve(const cli_args *args)
     if (opt.policy && !*opt.policy)
         opt.policy = NULL;
     opt.audit_log = args->audit_log;
+    opt.probe_ms = args->probe_ms;
     opt.request_timeout_ms = args->request_timeout_s * 1000;
     opt.log = log_line;
     opt.log_ud = &local;

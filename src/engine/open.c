@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/limits.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "text/utf8.h"
 
@@ -54,7 +55,8 @@ static qg_status check_options(qg_engine *e, const qg_options *opt, qg_err *err)
         return qg_fail(err, QG_ERR_ARG, "max_sessions: %d is not in 1..%d", opt->max_sessions,
                        QG_MAX_SESSIONS);
     e->opt = *opt;
-    e->opt.model = e->opt.cpu = NULL; /* the caller's strings need not outlive the call */
+    e->opt.model = e->opt.cpu = e->opt.chat_template =
+        NULL; /* the caller's strings need not outlive the call */
     uint32_t mask = UINT32_MAX;
     if (opt->cpu)
         QG_TRY(qg_cpu_parse(opt->cpu, &mask, err));
@@ -83,13 +85,28 @@ typedef struct text_work {
     qg_err err;
 } text_work;
 
-static qg_status read_text(text_work *w, qg_err *err)
+static qg_status read_template(text_work *w, const char *path, qg_err *err)
+{
+    qg_map map;
+    if (!path)
+        return qg_modeldir_chat_template(w->e->dir, &w->template, err);
+    QG_TRY(qg_map_open(&map, path, err));
+    qg_status rc = map.size > QG_MAX_TEMPLATE_BYTES
+                       ? qg_fail(err, QG_ERR_FORMAT, "%s: a chat template of %zu bytes, limit %u",
+                                 path, map.size, QG_MAX_TEMPLATE_BYTES)
+                       : qg_buf_add(&w->template, map.data, map.size);
+    if (rc == QG_ERR_NOMEM)
+        qg_fail(err, rc, "%s: out of memory", path);
+    qg_map_close(&map);
+    return rc;
+}
+
+static qg_status read_text(text_work *w, const char *template, qg_err *err)
 {
     const unsigned parts = w->e->opt.parts;
     if (parts & QG_PART_TOKENIZER)
         QG_TRY(qg_modeldir_file(w->e->dir, "tokenizer.json", &w->json, err));
-    return parts & QG_PART_TEMPLATE ? qg_modeldir_chat_template(w->e->dir, &w->template, err)
-                                    : QG_OK;
+    return parts & QG_PART_TEMPLATE ? read_template(w, template, err) : QG_OK;
 }
 
 static qg_status open_text(const text_work *w, qg_err *err)
@@ -235,14 +252,14 @@ static qg_status open_model(qg_engine *e, qg_err *err)
 }
 
 /* The model beside the text.  When both fail the text's sentence counts, whoever was first. */
-static qg_status open_parts(qg_engine *e, qg_err *err)
+static qg_status open_parts(qg_engine *e, const char *template, qg_err *err)
 {
     text_work w = {.e = e};
     qg_err model_err;
     pthread_t thread;
 
     qg_buf_init(&w.template, QG_MAX_TEXT_BYTES);
-    qg_status rc = read_text(&w, err);
+    qg_status rc = read_text(&w, template, err);
     if (rc == QG_OK && (e->opt.parts & QG_PART_WEIGHTS)) {
         bool beside = pthread_create(&thread, NULL, text_main, &w) == 0;
         rc = open_model(e, &model_err);
@@ -340,7 +357,7 @@ static qg_status open_all(qg_engine *e, const qg_options *opt, qg_err *err)
     QG_TRY(check_options(e, opt, err));
     QG_TRY(open_dir(e, opt->model, err));
     set_name(e);
-    QG_TRY(open_parts(e, err));
+    QG_TRY(open_parts(e, opt->chat_template, err));
     if (!(e->opt.parts & QG_PART_WEIGHTS))
         return QG_OK;
     QG_TRY(open_weights(e, err));

@@ -131,6 +131,8 @@ typedef struct qg_http_end {
 typedef struct qg_http_options {
     const char *host; /* name or address to listen on */
     uint16_t port;    /* 0 = any free one, see qg_http_port */
+    const char
+        *path; /* a Unix socket to listen on instead; lives as long as the server; NULL = no */
     qg_http_limits limits;
     void *ud; /* for the callbacks; none of them but dress and tick may be NULL */
     void (*head)(void *ud, qg_http_req *req);
@@ -145,7 +147,8 @@ typedef struct qg_http_options {
     void (*watch)(void *ud);
 } qg_http_options;
 
-/* Listens.  QG_ERR_IO names host and port.  *out is NULL on failure. */
+/* Listens.  QG_ERR_IO names host and port, or path.  A socket file that nobody listens on any more
+ * is replaced; qg_http_close takes the file away.  *out is NULL on failure. */
 qg_status qg_http_open(qg_http **out, const qg_http_options *opt, qg_err *err);
 uint16_t qg_http_port(const qg_http *http);
 /* Serves until qg_http_stop and the drain that follows.  QG_ERR_IO when the system refuses. */

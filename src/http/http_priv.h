@@ -70,7 +70,8 @@ struct qg_http {
     struct MHD_Daemon *daemon;
     int listen_fd, mhd_fd, gone_epoll, wake_fd;
     uint16_t port;
-    qg_http_conn *conns; /* newest first */
+    uint64_t socket_inode; /* of opt.path, once it is ours */
+    qg_http_conn *conns;   /* newest first */
     size_t n_conns, body_bytes;
     int stops; /* how often qg_http_stop was called */
     int64_t stop_us;
@@ -81,6 +82,8 @@ struct qg_http {
 
 /* listen.c */
 qg_status qg_http_listen(qg_http *http, qg_err *err);
+/* Takes the socket's file away, if it is still the one that was made. */
+void qg_http_unlisten(qg_http *http);
 
 /* conn.c: connections and their clocks */
 void qg_http_conn_notify(void *cls, struct MHD_Connection *mhd, void **context,

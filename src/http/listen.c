@@ -7,6 +7,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static int open_one(const struct addrinfo *at)
@@ -37,8 +39,59 @@ static uint16_t bound_port(int fd)
     return ntohs(at.any.sa_family == AF_INET6 ? at.v6.sin6_port : at.v4.sin_port);
 }
 
+/* ---- Unix sockets ---------------------------------------------------------------------------- */
+
+static uint64_t socket_inode(const char *path)
+{
+    struct stat at;
+    return lstat(path, &at) == 0 && S_ISSOCK(at.st_mode) ? (uint64_t)at.st_ino : 0;
+}
+
+/* A server that was killed leaves its file behind. */
+static bool is_stale(const struct sockaddr_un *at)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool stale = fd >= 0 && socket_inode(at->sun_path) &&
+                 connect(fd, (const struct sockaddr *)(const void *)at, sizeof *at) != 0 &&
+                 errno == ECONNREFUSED;
+    if (fd >= 0)
+        close(fd);
+    return stale;
+}
+
+static qg_status listen_path(qg_http *http, qg_err *err)
+{
+    const char *path = http->opt.path;
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    const struct addrinfo how = {.ai_family = AF_UNIX,
+                                 .ai_socktype = SOCK_STREAM,
+                                 .ai_addr = (struct sockaddr *)(void *)&at,
+                                 .ai_addrlen = sizeof at};
+    size_t n = strlen(path);
+    if (n == 0 || n >= sizeof at.sun_path)
+        return qg_fail(err, QG_ERR_ARG, "%s: the path of a socket has 1 to %zu bytes", path,
+                       sizeof at.sun_path - 1);
+    memcpy(at.sun_path, path, n + 1);
+    http->listen_fd = open_one(&how);
+    if (http->listen_fd < 0 && errno == EADDRINUSE && is_stale(&at) && unlink(path) == 0)
+        http->listen_fd = open_one(&how);
+    if (http->listen_fd < 0)
+        return qg_fail(err, QG_ERR_IO, "%s: cannot listen: %s", path, strerror(errno));
+    http->socket_inode = socket_inode(path);
+    return QG_OK;
+}
+
+void qg_http_unlisten(qg_http *http)
+{
+    if (http->socket_inode && socket_inode(http->opt.path) == http->socket_inode)
+        (void)unlink(http->opt.path);
+    http->socket_inode = 0;
+}
+
 qg_status qg_http_listen(qg_http *http, qg_err *err)
 {
+    if (http->opt.path)
+        return listen_path(http, err);
     const char *host = http->opt.host;
     struct addrinfo how = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *all = NULL;

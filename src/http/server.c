@@ -129,6 +129,7 @@ static void stop_listening(qg_http *http)
     fd = MHD_quiesce_daemon(http->daemon);
     if (fd >= 0)
         close(fd);
+    qg_http_unlisten(http);
     http->listen_fd = -1;
     http->quiet = true;
 }
@@ -217,6 +218,7 @@ void qg_http_close(qg_http *http)
     } else if (http->listen_fd >= 0) {
         close(http->listen_fd);
     }
+    qg_http_unlisten(http);
     qg_http_collect(http);
     qg_http_chan_collect(http);
     if (http->wake_fd >= 0)

@@ -93,7 +93,7 @@ static void aliyun_answer(qg_serve_job *job)
                                   "Advice", advice, "Result", labels));
 }
 
-static json_t *aliyun_error(qg_serve_error *e)
+json_t *qg_serve_aliyun_error(qg_serve_error *e)
 {
     return json_pack("{s:i,s:s}", "Code", e->status, "Message", e->message);
 }
@@ -103,7 +103,7 @@ void qg_serve_aliyun(qg_server *srv, qg_http_req *req)
     static const qg_serve_protocol how = {.size = sizeof(aliyun_job),
                                           .read = aliyun_read,
                                           .answer = aliyun_answer,
-                                          .error = aliyun_error,
+                                          .error = qg_serve_aliyun_error,
                                           .raw = true,
                                           .opens = true};
     qg_serve_judge(srv, req, &how);

@@ -151,7 +151,7 @@ static void predict_answer(qg_serve_job *job)
     qg_serve_reply(job, all);
 }
 
-static json_t *predict_error(qg_serve_error *e)
+json_t *qg_serve_predict_error(qg_serve_error *e)
 {
     const char *kind = e->status == 429 ? "Overloaded" : e->status < 500 ? "Validation" : "Backend";
     if (e->status == 400)
@@ -164,7 +164,7 @@ void qg_serve_predict(qg_server *srv, qg_http_req *req)
     static const qg_serve_protocol how = {.size = sizeof(classify_job),
                                           .read = predict_read,
                                           .answer = predict_answer,
-                                          .error = predict_error};
+                                          .error = qg_serve_predict_error};
     qg_serve_judge(srv, req, &how);
 }
 

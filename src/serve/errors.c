@@ -86,13 +86,15 @@ void qg_serve_fault(void *ud, qg_http_req *req, const char *sentence, qg_http_an
     (void)ud;
     if (!qg_http_id(req)[0])
         qg_reqid_assign(req);
-    const qg_serve_error error = {
+    qg_serve_shape shape = qg_serve_shape_of(qg_http_path(req), qg_http_method(req));
+    qg_serve_error error = {
         .status = answer->status,
         .type = qg_serve_error_type(answer->status),
         .message = sentence,
         .retry_after = answer->status == 503 ? 1 : 0,
     };
-    fill(answer, &error, NULL);
+    /* What breaks HTTP itself stays 400 in every protocol. */
+    fill(answer, &error, shape && error.status != 400 ? shape(&error) : NULL);
 }
 
 /* Clients know an overflow by the words "maximum context length is N tokens"; the engine's sentence

@@ -136,7 +136,7 @@ static void content_answer(qg_serve_job *job)
 }
 
 /* A code that is no HTTP status makes the orchestrator panic. */
-static json_t *fms_error(qg_serve_error *e)
+json_t *qg_serve_fms_error(qg_serve_error *e)
 {
     if (e->status == 400)
         e->status = 422;
@@ -146,27 +146,27 @@ static json_t *fms_error(qg_serve_error *e)
 void qg_serve_fms_contents(qg_server *srv, qg_http_req *req)
 {
     static const qg_serve_protocol how = {sizeof(fms_job), contents_read, contents_answer,
-                                          .error = fms_error, .opens = true};
+                                          .error = qg_serve_fms_error, .opens = true};
     qg_serve_judge(srv, req, &how);
 }
 
 void qg_serve_fms_chat(qg_server *srv, qg_http_req *req)
 {
     static const qg_serve_protocol how = {sizeof(fms_job), chat_read, one_answer,
-                                          .error = fms_error, .opens = true};
+                                          .error = qg_serve_fms_error, .opens = true};
     qg_serve_judge(srv, req, &how);
 }
 
 void qg_serve_fms_generation(qg_server *srv, qg_http_req *req)
 {
     static const qg_serve_protocol how = {sizeof(fms_job), generation_read, one_answer,
-                                          .error = fms_error, .opens = true};
+                                          .error = qg_serve_fms_error, .opens = true};
     qg_serve_judge(srv, req, &how);
 }
 
 void qg_serve_fms_content(qg_server *srv, qg_http_req *req)
 {
     static const qg_serve_protocol how = {sizeof(fms_job), content_read, content_answer,
-                                          .error = fms_error, .opens = true};
+                                          .error = qg_serve_fms_error, .opens = true};
     qg_serve_judge(srv, req, &how);
 }

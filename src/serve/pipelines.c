@@ -191,7 +191,7 @@ static void outlet_answer(qg_serve_job *job)
     give_back(p);
 }
 
-static json_t *pipelines_error(qg_serve_error *e)
+json_t *qg_serve_pipelines_error(qg_serve_error *e)
 {
     return json_pack("{s:s}", "detail", e->message);
 }
@@ -199,13 +199,14 @@ static json_t *pipelines_error(qg_serve_error *e)
 void qg_serve_pipelines_inlet(qg_server *srv, qg_http_req *req)
 {
     static const qg_serve_protocol how = {sizeof(pipelines_job), inlet_read, inlet_answer,
-                                          .error = pipelines_error, .opens = true};
+                                          .error = qg_serve_pipelines_error, .opens = true};
     qg_serve_judge(srv, req, &how);
 }
 
 void qg_serve_pipelines_outlet(qg_server *srv, qg_http_req *req)
 {
-    static const qg_serve_protocol how = {sizeof(pipelines_job),    outlet_read,  outlet_answer,
-                                          .error = pipelines_error, .each = true, .opens = true};
+    static const qg_serve_protocol how = {sizeof(pipelines_job), outlet_read,
+                                          outlet_answer,         .error = qg_serve_pipelines_error,
+                                          .each = true,          .opens = true};
     qg_serve_judge(srv, req, &how);
 }

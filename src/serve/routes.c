@@ -112,6 +112,27 @@ const char *qg_serve_endpoint(qg_slice path)
     return route ? route->path : NULL;
 }
 
+/* Errors that do not look like OpenAI's. */
+qg_serve_shape qg_serve_shape_of(qg_slice path, const char *method)
+{
+    static const struct {
+        const char *path;
+        qg_serve_shape shape;
+    } shapes[] = {
+        {"/api/v1/text/*", qg_serve_fms_error},
+        {"/api/v2/text/detection/content", qg_serve_fms_error},
+        {"/predict", qg_serve_predict_error},
+        {"/qguard/filter/*", qg_serve_pipelines_error},
+        {"/v1/qguard/filter/*", qg_serve_pipelines_error},
+        {"/", qg_serve_aliyun_error},
+    };
+    const struct route *route = find_route(path, method);
+    for (size_t i = 0; route && i < QG_COUNT(shapes); i++)
+        if (matches(shapes[i].path, path))
+            return shapes[i].shape;
+    return NULL;
+}
+
 static const char *allow_header(const struct route *route)
 {
     switch (route->methods & (GET | POST | DELETE)) {
@@ -134,17 +155,19 @@ static void reply_options(const struct route *route, qg_http_req *req)
     qg_http_reply(req, &answer);
 }
 
+static void refuse(qg_http_req *req, qg_serve_error error)
+{
+    qg_serve_shape shape = qg_serve_shape_of(qg_http_path(req), qg_http_method(req));
+    json_t *tree = shape ? shape(&error) : NULL;
+    qg_serve_fail_with(req, &error, tree);
+}
+
 static void fail_method(const struct route *route, qg_http_req *req)
 {
-    qg_serve_error error = {
-        .status = 405, .type = "MethodNotAllowedError", .message = "Method Not Allowed"};
-    qg_http_answer answer;
-    qg_http_answer_init(&answer, 405);
-    answer.type = "application/json";
-    answer.body = qg_serve_error_json(&error);
-    answer.n = answer.body ? strlen(answer.body) : 0;
-    qg_http_answer_header(&answer, "Allow", allow_header(route));
-    qg_http_reply(req, &answer);
+    qg_http_set_extra(req, "Allow", allow_header(route));
+    refuse(req, (qg_serve_error){.status = 405,
+                                 .type = "MethodNotAllowedError",
+                                 .message = "Method Not Allowed"});
 }
 
 /* The limits of the caller's key; a request that may come in carries its place until its end. */
@@ -166,11 +189,11 @@ static bool admit(qg_server *srv, qg_http_req *req)
         return true;
     }
     qg_metrics_refusal(srv->metrics, why ? why : "memory");
-    qg_serve_fail(req, &(qg_serve_error){.status = 429,
-                                         .type = "RateLimitError",
-                                         .code = "rate_limit_exceeded",
-                                         .message = "This key has reached its limit of requests.",
-                                         .retry_after = wait_s});
+    refuse(req, (qg_serve_error){.status = 429,
+                                 .type = "RateLimitError",
+                                 .code = "rate_limit_exceeded",
+                                 .message = "This key has reached its limit of requests.",
+                                 .retry_after = wait_s});
     return false;
 }
 
@@ -188,14 +211,14 @@ void qg_serve_head(void *ud, qg_http_req *req)
     else if (!allows(route, qg_http_method(req)))
         fail_method(route, req);
     else if (route->key && !qg_keys_admit(&srv->keys, req, NULL))
-        qg_serve_fail(req, &(qg_serve_error){.status = 401,
-                                             .type = "invalid_request_error",
-                                             .code = "invalid_api_key",
-                                             .message = "Unauthorized"});
+        refuse(req, (qg_serve_error){.status = 401,
+                                     .type = "invalid_request_error",
+                                     .code = "invalid_api_key",
+                                     .message = "Unauthorized"});
     else if (coding.n && !qg_slice_is(coding, "identity"))
-        qg_serve_fail(req, &(qg_serve_error){.status = 415,
-                                             .type = "BadRequestError",
-                                             .message = "Content-Encoding is not supported."});
+        refuse(req, (qg_serve_error){.status = 415,
+                                     .type = "BadRequestError",
+                                     .message = "Content-Encoding is not supported."});
     else if (route->key && !admit(srv, req))
         return;
     else if (route->methods & EARLY)

@@ -164,6 +164,7 @@ static qg_status listen_and_run(qg_server *srv, qg_err *err)
     const qg_http_options http = {
         .host = opt->host,
         .port = opt->port,
+        .path = opt->socket,
         .limits = opt->http,
         .ud = srv,
         .head = qg_serve_head,
@@ -177,8 +178,11 @@ static qg_status listen_and_run(qg_server *srv, qg_err *err)
     };
     QG_TRY(qg_http_open(&srv->http, &http, err));
     bool v6 = strchr(opt->host, ':');
-    say(srv, QG_SERVE_LOG_NOTE, "listening on http://%s%s%s:%u (model %s)", v6 ? "[" : "",
-        opt->host, v6 ? "]" : "", qg_http_port(srv->http), srv->names[0]);
+    if (opt->socket)
+        say(srv, QG_SERVE_LOG_NOTE, "listening on unix:%s (model %s)", opt->socket, srv->names[0]);
+    else
+        say(srv, QG_SERVE_LOG_NOTE, "listening on http://%s%s%s:%u (model %s)", v6 ? "[" : "",
+            opt->host, v6 ? "]" : "", qg_http_port(srv->http), srv->names[0]);
     return qg_http_run(srv->http, err);
 }
 
@@ -220,6 +224,7 @@ static qg_status open_stream(qg_server *srv, qg_err *err)
 {
     qg_options opt = srv->opt->engine;
     opt.model = srv->opt->stream_model;
+    opt.chat_template = NULL; /* the Gen model's */
     if (opt.model) {
         QG_TRY(qg_engine_open(&srv->stream, &opt, err));
         qg_engine_info(srv->stream, &srv->stream_info);

@@ -17,6 +17,7 @@ typedef struct qg_serve_options {
                                  Stream model, else none */
     const char *host;         /* default "127.0.0.1" */
     uint16_t port;       /* default 8000; 0 = any free one, told in the first line of the log */
+    const char *socket;  /* path of a Unix socket to listen on instead; NULL = none */
     qg_http_limits http; /* defaults of base/limits.h */
     const char *const *names; /* [n_names] served model names, the first one is answered; none:
                                   the model as given, or its folder's name; then a request may name
@@ -48,9 +49,9 @@ void qg_serve_options_init(qg_serve_options *opt);
 
 /* Opens policy and engine, listens, serves until SIGTERM or SIGINT, drains (a second signal ends
  * that) and closes.  SIGHUP reads the files of keys and policy again; what is wrong leaves the old
- * ones in force.  Logs "listening on http://HOST:PORT" when ready.  While it runs, these signals
- * are blocked for the calling thread (so call it before starting others) and SIGPIPE is ignored.
- * QG_OK after a clean end; QG_ERR_IO when it cannot listen; else as qg_engine_open. */
+ * ones in force.  Logs "listening on http://HOST:PORT", or unix:PATH, when ready.  While it runs,
+ * these signals are blocked for the calling thread (so call it before starting others) and SIGPIPE
+ * is ignored. QG_OK after a clean end; QG_ERR_IO when it cannot listen; else as qg_engine_open. */
 qg_status qg_serve(const qg_serve_options *opt, qg_err *err);
 
 /* A setting of a --config file: a flag's name and its value (NULL: the flag alone). */

@@ -124,6 +124,15 @@ typedef struct qg_serve_error {
     bool no_retry;   /* asks the client not to try again */
 } qg_serve_error;
 
+/* Bodies of errors in other protocols' shapes; they may change the status. */
+json_t *qg_serve_fms_error(qg_serve_error *error);
+json_t *qg_serve_aliyun_error(qg_serve_error *error);
+json_t *qg_serve_pipelines_error(qg_serve_error *error);
+json_t *qg_serve_predict_error(qg_serve_error *error);
+/* What errors of this path look like before its handler was called; NULL = OpenAI's shape. */
+typedef json_t *(*qg_serve_shape)(qg_serve_error *error);
+qg_serve_shape qg_serve_shape_of(qg_slice path, const char *method);
+
 /* The type that goes with an HTTP status. */
 const char *qg_serve_error_type(int status);
 void qg_serve_fail(qg_http_req *req, const qg_serve_error *error);

@@ -351,3 +351,25 @@ def test_audit_usage(run_qguard, tmp_path):
     assert run_qguard("audit", "read", "x").returncode == 2
     missing = run_qguard("audit", "check", tmp_path / "none")
     assert missing.returncode == 1 and "none" in missing.stderr
+
+
+# ---- chat template ------------------------------------------------------------------------------
+
+def test_chat_template(run_qguard, tmp_path):
+    """Another template is another prompt; one that raises, is broken or missing is an error."""
+    rows_in = rows({"messages": [{"role": "user", "content": "hi"}]})
+    path = tmp_path / "other.jinja"
+    path.write_text("{% for m in messages %}<{{ m.role }}|{{ m.content }}>{% endfor %}")
+    done = run_qguard("render", "--jsonl", "--quiet", "--chat-template", path, input=rows_in)
+    assert answers(done) == [{"text": "<user|hi>"}]
+    own = answers(run_qguard("render", "--jsonl", "--quiet", input=rows_in))[0]["text"]
+    path.write_text("{# same but for its name #}" + "{% raw %}{% endraw %}" + own.replace("hi", "{{ messages[-1].content }}")
+                    .replace("{%", "{{ '{%' }}"))
+    verdict = run_qguard("check", BOMB, "--quiet", "--chat-template", path)
+    assert verdict.returncode == 0 and verdict.stdout.startswith("Safety: ")
+    for text, says in (("{% if %}", "chat template"), ("{{ raise_exception('no') }}", "no")):
+        path.write_text(text)
+        done = run_qguard("check", BOMB, "--quiet", "--chat-template", path)
+        assert done.returncode == 1 and says in done.stderr, done.stderr
+    done = run_qguard("check", BOMB, "--quiet", "--chat-template", tmp_path / "none")
+    assert done.returncode == 1 and str(tmp_path / "none") in done.stderr

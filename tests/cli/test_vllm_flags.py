@@ -19,7 +19,7 @@ def test_ours_pass_without_a_note(run_qguard):
                  ["--max_model_len=512"], ["--max-model-len", "32k"], ["--max-model-len", "1.5K"],
                  ["--max-model-len", "auto"], ["--max-model-len", "-1"], ["--context-length", "99"],
                  ["--dtype", "half"], ["--dtype", "float"], ["--dtype=bfloat16"],
-                 ["--api_key", "some_key"], ["--allowed-origins", '["*"]']):
+                 ["--api_key", "some_key"], ["--uds", "x.sock"], ["--chat-template", "x.jinja"], ["--allowed-origins", '["*"]']):
         assert parsed(run_qguard, MODEL, *args) == [], args
         assert parsed(run_qguard, *args, MODEL) == [], args
 
@@ -42,7 +42,7 @@ def test_what_means_nothing_here_is_noted_once(run_qguard, args):
 
 
 @pytest.mark.parametrize("args, says", [
-    (["--chat-template", "x"], "--chat-template is not in this version"),
+    (["--tokenizer", "x"], "--tokenizer is not in this version"),
     (["--ssl_keyfile=x"], "--ssl-keyfile is not in this version"),
     (["--seed"], "--seed needs a value"), (["--served-model-name"], "needs a value"),
     (["--max-model-len", "many"], "'many' is not a number"), (["--max-model-len", "32g"], "'32g'"),

@@ -99,6 +99,8 @@ int main(int argc, char **argv)
             opt.stream_model = value;
         else if (strcmp(argv[i], "--host") == 0)
             opt.host = value;
+        else if (strcmp(argv[i], "--uds") == 0)
+            opt.socket = value;
         else if (strcmp(argv[i], "--port") == 0)
             opt.port = (uint16_t)strtol(value, NULL, 10);
         else if (!turn(knobs, QG_COUNT(knobs), argv[i], value)) {

@@ -1,6 +1,7 @@
 """The FMS detector API: detections for hits only, code points, numeric error codes."""
 import pytest
 from protocols import FAILURES, MAYBE, ask, post, reply, user
+from wire import request
 
 CONTENTS, CHAT, GENERATION = (f"/api/v1/text/{kind}" for kind in ("contents", "chat", "generation"))
 
@@ -69,3 +70,21 @@ def test_bad_requests(server, path, body):
 def test_failures(server, text, status):
     answer = post(server, CONTENTS, {"contents": ["hi", text]})
     assert answer.status == {400: 422}.get(status, status) == answer.json()["code"]
+
+
+@pytest.mark.parametrize("method, headers, status", [
+    ("GET", [], 405), ("POST", ["Content-Encoding: gzip"], 415), ("POST", ["Authorization: Bearer wrong"], 401)])
+def test_errors_before_the_body_have_a_numeric_code_too(serve, method, headers, status):
+    """The orchestrator makes an HTTP status of `code`."""
+    server = serve("--api-key", "k")
+    key = [] if status == 401 else ["Authorization: Bearer k"]
+    body = b'{"contents":["hi"],"detector_params":{}}' if method == "POST" else None
+    with server.open() as raw:
+        answer = raw.send(request(method, "/api/v1/text/contents", body, [*key, *headers])).answer()
+    assert answer.status == status and answer.json()["code"] == status
+    assert isinstance(answer.json()["message"], str)
+
+
+def test_a_body_that_is_too_large_has_one_too(serve):
+    answer = serve("--body-bytes", 100).post(b" " * 200, "/api/v1/text/contents")
+    assert answer.status == 413 and answer.json()["code"] == 413
