@@ -53,6 +53,9 @@
 #define QG_HTTP_TALK_MS   75000 /* a channel waits for its client; a WebSocket is pinged first */
 #define QG_HTTP_DRAIN_MS  30000 /* running requests after SIGTERM */
 #define QG_HTTP_LINGER_MS 2000  /* after a refusal in mid-body, so that the client can read it */
+/* HTTP client. */
+#define QG_CLIENT_CONNECT_MS 10000 /* resolving, connecting, TLS, where no other limit is given */
+
 /* What a channel may hold for a client that does not take it.  Its owner writes more only when all
  * is taken, a few kB at a time; this stops pings that are answered and never read. */
 #define QG_MAX_CHAN_OUT_BYTES (1024u * 1024)
