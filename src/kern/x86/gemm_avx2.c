@@ -48,18 +48,18 @@ static inline __attribute__((always_inline)) void f32_tile(const qg_tile *t, con
     const size_t xs = t->x_stride;
     const uint8_t *x[2] = {t->x, t->x + 3 * xs};
     for (int c0 = 0; c0 < 4; c0 += vecs) {
-        const uint8_t *w = t->w + c0 * 32, *fetch = w + t->ahead;
+        const uint8_t *w = t->w + c0 * 32, *ahead = w + t->ahead;
         float *y = t->y + c0 * 8;
         sums s;
         begin(&s, t, y, rows, vecs);
-        for (int64_t u = 0; u < t->units; u++, w += QG_UNIT_BYTES, fetch += t->pace) {
+        for (int64_t u = 0; u < t->units; u++, w += QG_UNIT_BYTES, ahead += t->pace) {
             __m256 b[4];
 #pragma GCC unroll 4
             for (int c = 0; c < vecs; c++)
                 b[c] = _mm256_load_ps((const float *)(const void *)(w + c * 32));
-            _mm_prefetch((const char *)fetch, _MM_HINT_T0);
+            _mm_prefetch((const char *)ahead, _MM_HINT_T0);
             if (vecs == 4)
-                _mm_prefetch((const char *)fetch + 64, _MM_HINT_T0);
+                _mm_prefetch((const char *)ahead + 64, _MM_HINT_T0);
 #pragma GCC unroll 6
             for (int i = 0; i < rows; i++) {
                 const __m256 a = broadcast(x[i / 3] + (size_t)(i % 3) * xs + u * 4);
@@ -82,19 +82,19 @@ static inline __attribute__((always_inline)) void bf16_tile(const qg_tile *t, co
     const uint8_t *x[2] = {t->x, t->x + 3 * xs};
     const __m256i upper = _mm256_set1_epi32((int)0xffff0000);
     for (int c0 = 0; c0 < 4; c0 += vecs) {
-        const uint8_t *w = t->w + c0 * 32, *fetch = w + t->ahead;
+        const uint8_t *w = t->w + c0 * 32, *ahead = w + t->ahead;
         float *y = t->y + c0 * 8;
         sums s;
         begin(&s, t, y, rows, vecs);
-        for (int64_t u = 0; u < t->units; u++, w += QG_UNIT_BYTES, fetch += t->pace) {
+        for (int64_t u = 0; u < t->units; u++, w += QG_UNIT_BYTES, ahead += t->pace) {
             __m256 b[4];
 #pragma GCC unroll 4
             for (int c = 0; c < vecs; c++)
                 b[c] = _mm256_castsi256_ps(_mm256_slli_epi32(
                     _mm256_load_si256((const __m256i *)(const void *)(w + c * 32)), 16));
-            _mm_prefetch((const char *)fetch, _MM_HINT_T0);
+            _mm_prefetch((const char *)ahead, _MM_HINT_T0);
             if (vecs == 4)
-                _mm_prefetch((const char *)fetch + 64, _MM_HINT_T0);
+                _mm_prefetch((const char *)ahead + 64, _MM_HINT_T0);
 #pragma GCC unroll 6
             for (int i = 0; i < rows; i++) {
                 const __m256 a = broadcast(x[i / 3] + (size_t)(i % 3) * xs + u * 8);
@@ -127,6 +127,7 @@ static inline __attribute__((always_inline)) void bf16_tile(const qg_tile *t, co
     QG_TILE(kind, tile, 6, 2)                                                                      \
     const qg_tiles qg_tiles_##kind = {                                                             \
         .max_rows = ROWS,                                                                          \
+        .stream_rows = ROWS,                                                                       \
         .one = {kind##_1x4, kind##_2x4, kind##_3x2, kind##_4x2, kind##_5x2, kind##_6x2},           \
         .wide = {kind##_1x4, kind##_2x4, kind##_3x2, kind##_4x2, kind##_5x2, kind##_6x2},          \
         .wide_panels = {1, 1, 1, 1, 1, 1},                                                         \

@@ -39,27 +39,21 @@ static inline __m512 broadcast(const uint8_t *at)
     return _mm512_set1_ps(f);
 }
 
-static inline void prefetch_unit(const uint8_t *at)
-{
-    _mm_prefetch((const char *)at, _MM_HINT_T0);
-    _mm_prefetch((const char *)at + 64, _MM_HINT_T0);
-}
-
 static inline __attribute__((always_inline)) void f32_tile(const qg_tile *t, const int rows,
-                                                           const int panels)
+                                                           const int panels, const bool fetch)
 {
     const size_t xs = t->x_stride;
     const uint8_t *x[4] = {t->x, t->x + 3 * xs, t->x + 6 * xs, t->x + 9 * xs};
-    const uint8_t *w = t->w, *fetch = t->w + t->ahead;
+    const uint8_t *w = t->w, *ahead = t->w + t->ahead;
     sums s;
 
     begin(&s, t, rows, 2 * panels);
-    for (int64_t u = 0; u < t->units; u++, w += QG_UNIT_BYTES, fetch += t->pace)
+    for (int64_t u = 0; u < t->units; u++, w += QG_UNIT_BYTES, ahead += t->pace)
 #pragma GCC unroll 4
         for (int p = 0; p < panels; p++) {
             const uint8_t *at = w + (size_t)p * t->w_stride;
             const __m512 b0 = _mm512_load_ps(at), b1 = _mm512_load_ps(at + 64);
-            prefetch_unit(fetch + (size_t)p * t->w_stride);
+            qg_tile_fetch(ahead + (size_t)p * t->w_stride, fetch);
 #pragma GCC unroll 12
             for (int i = 0; i < rows; i++) {
                 const __m512 a = broadcast(x[i / 3] + (size_t)(i % 3) * xs + u * 4);
@@ -72,16 +66,16 @@ static inline __attribute__((always_inline)) void f32_tile(const qg_tile *t, con
 
 /* x holds floats that were rounded to bf16; a unit is two of them. */
 static inline __attribute__((always_inline)) void bf16_tile(const qg_tile *t, const int rows,
-                                                            const int panels)
+                                                            const int panels, const bool fetch)
 {
     const size_t xs = t->x_stride;
     const uint8_t *x[4] = {t->x, t->x + 3 * xs, t->x + 6 * xs, t->x + 9 * xs};
-    const uint8_t *w = t->w, *fetch = t->w + t->ahead;
+    const uint8_t *w = t->w, *ahead = t->w + t->ahead;
     const __m512i upper = _mm512_set1_epi32((int)0xffff0000);
     sums s;
 
     begin(&s, t, rows, 2 * panels);
-    for (int64_t u = 0; u < t->units; u++, w += QG_UNIT_BYTES, fetch += t->pace)
+    for (int64_t u = 0; u < t->units; u++, w += QG_UNIT_BYTES, ahead += t->pace)
 #pragma GCC unroll 4
         for (int p = 0; p < panels; p++) {
             const uint8_t *at = w + (size_t)p * t->w_stride;
@@ -90,7 +84,7 @@ static inline __attribute__((always_inline)) void bf16_tile(const qg_tile *t, co
             const __m512 even1 = _mm512_castsi512_ps(_mm512_slli_epi32(w1, 16));
             const __m512 odd0 = _mm512_castsi512_ps(_mm512_and_si512(w0, upper));
             const __m512 odd1 = _mm512_castsi512_ps(_mm512_and_si512(w1, upper));
-            prefetch_unit(fetch + (size_t)p * t->w_stride);
+            qg_tile_fetch(ahead + (size_t)p * t->w_stride, fetch);
 #pragma GCC unroll 12
             for (int i = 0; i < rows; i++) {
                 const uint8_t *pair = x[i / 3] + (size_t)(i % 3) * xs + u * 8;
@@ -105,8 +99,8 @@ static inline __attribute__((always_inline)) void bf16_tile(const qg_tile *t, co
     end(&s, t, rows, 2 * panels);
 }
 
-QG_TILES_512(f32_avx512, f32_tile)
-QG_TILES_512(bf16_avx512, bf16_tile)
+QG_TILES_512(f32_avx512, f32_tile, 12)
+QG_TILES_512(bf16_avx512, bf16_tile, 12)
 
 /* qg_f32_to_bf16 and back, 16 at a time: the upper half after rounding to nearest even. */
 static inline __m512i round_bf16(__m512 v)

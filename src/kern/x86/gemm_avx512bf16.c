@@ -7,20 +7,14 @@
 #include <immintrin.h>
 #include <string.h>
 
-static inline void prefetch_unit(const uint8_t *at)
-{
-    _mm_prefetch((const char *)at, _MM_HINT_T0);
-    _mm_prefetch((const char *)at + 64, _MM_HINT_T0);
-}
-
 /* rows, panels: constants after inlining.  12 x 1 uses 24 sums, 2 weights, 1 activation of the 32
  * registers. */
 static inline __attribute__((always_inline)) void tile(const qg_tile *t, const int rows,
-                                                       const int panels)
+                                                       const int panels, const bool fetch)
 {
     const size_t xs = t->x_stride;
     const uint8_t *x[4] = {t->x, t->x + 3 * xs, t->x + 6 * xs, t->x + 9 * xs};
-    const uint8_t *w = t->w, *fetch = t->w + t->ahead;
+    const uint8_t *w = t->w, *ahead = t->w + t->ahead;
     __m512 sum[QG_TILE_ROWS][8];
 
 #pragma GCC unroll 12
@@ -35,7 +29,7 @@ static inline __attribute__((always_inline)) void tile(const qg_tile *t, const i
             const uint8_t *at = w + (size_t)p * t->w_stride;
             b[2 * p] = (__m512bh)_mm512_load_si512(at);
             b[2 * p + 1] = (__m512bh)_mm512_load_si512(at + 64);
-            prefetch_unit(fetch + (size_t)p * t->w_stride);
+            qg_tile_fetch(ahead + (size_t)p * t->w_stride, fetch);
         }
 #pragma GCC unroll 12
         for (int i = 0; i < rows; i++) {
@@ -47,7 +41,7 @@ static inline __attribute__((always_inline)) void tile(const qg_tile *t, const i
                 sum[i][c] = _mm512_dpbf16_ps(sum[i][c], b[c], a);
         }
         w += QG_UNIT_BYTES;
-        fetch += t->pace;
+        ahead += t->pace;
     }
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
@@ -56,7 +50,7 @@ static inline __attribute__((always_inline)) void tile(const qg_tile *t, const i
             _mm512_storeu_ps(t->y + i * t->ldy + c * 16, sum[i][c]);
 }
 
-QG_TILES_512(bf16_avx512bf16, tile)
+QG_TILES_512(bf16_avx512bf16, tile, 4)
 
 /* VCVTNEPS2BF16 rounds to nearest even and takes denormals for zero, as VDPBF16PS does. */
 void qg_x_bf16_prep_avx512bf16(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)

@@ -87,11 +87,12 @@ static inline __attribute__((always_inline)) void add_quad(__m512i dot[QG_TILE_R
 }
 
 /* dot [2][rows] vectors = the integer sums of group g. */
-static inline __attribute__((always_inline)) void
-multiply(int32_t *to, const qg_tile *t, const qg_xgroup *const *tail, int64_t g, const int rows)
+static inline __attribute__((always_inline)) void multiply(int32_t *to, const qg_tile *t,
+                                                           const qg_xgroup *const *tail, int64_t g,
+                                                           const int rows, const bool fetch)
 {
     const uint8_t *w = t->w + g * QG_I4_GROUP_BYTES, *q = w + QG_I4_Q_AT;
-    const uint8_t *fetch =
+    const uint8_t *ahead =
         t->w + t->ahead + g * ((int64_t)t->pace * QG_I4_GROUP_BYTES / QG_UNIT_BYTES);
     const size_t xs = t->x_stride;
     const uint8_t *x0 = t->x + g * QG_GROUP;
@@ -100,17 +101,17 @@ multiply(int32_t *to, const qg_tile *t, const qg_xgroup *const *tail, int64_t g,
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
         dot[i][0] = dot[i][1] = _mm512_set1_epi32(tail[i][g].offset);
-    prefetch_unit(fetch + QG_QUAD_PAIRS * t->pace); /* what the pairs below leave */
+    qg_tile_fetch(ahead + QG_QUAD_PAIRS * t->pace, fetch); /* what the pairs below leave */
     for (int n = 0; n < QG_STEPS; n++) {
         step s;
         step_of(&s.m[0], &s.base[0], w + QG_I4_STEPS_AT + n * QG_NR);
         step_of(&s.m[1], &s.base[1], w + QG_I4_STEPS_AT + n * QG_NR + 16);
         for (int pair = 0; pair < STEP_PAIRS; pair++) {
-            prefetch_unit(fetch);
+            qg_tile_fetch(ahead, fetch);
             add_quad(dot, q, &s, x, xs, 0, rows);
             add_quad(dot, q, &s, x, xs, 1, rows);
             q += QG_QUAD_BYTES;
-            fetch += t->pace;
+            ahead += t->pace;
             for (int j = 0; j < 4; j++)
                 x[j] += 8;
         }
@@ -123,7 +124,7 @@ multiply(int32_t *to, const qg_tile *t, const qg_xgroup *const *tail, int64_t g,
 }
 
 static inline __attribute__((always_inline)) void tile(const qg_tile *t, const int rows,
-                                                       const int panels)
+                                                       const int panels, const bool fetch)
 {
     enum { VECS = 24 };
     const qg_xgroup *tail[QG_TILE_ROWS];
@@ -132,13 +133,13 @@ static inline __attribute__((always_inline)) void tile(const qg_tile *t, const i
     (void)panels;
     begin(sum, tail, t, rows, 1);
     for (int64_t g = 0; g < t->units; g++) {
-        multiply(dot, t, tail, g, rows);
+        multiply(dot, t, tail, g, rows, fetch);
         scale(sum, dot, t->w + g * QG_I4_GROUP_BYTES, 0, tail, g, rows, 1);
     }
     end(sum, t, rows, 1);
 }
 
-QG_TILES_512_ONE(i4_avx512vnni, tile)
+QG_TILES_512_ONE(i4_avx512vnni, tile, 12)
 
 static void run(float *y, int64_t ldy, const void *xp, const void *wp, int64_t m, int64_t n,
                 int64_t k, int64_t p0, int64_t p1)

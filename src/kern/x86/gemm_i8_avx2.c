@@ -33,7 +33,7 @@ static inline __attribute__((always_inline)) void group(const qg_tile *t, int64_
     const size_t xs = t->x_stride;
     const uint8_t *w = t->w + g * QG_GROUP_BYTES;
     const uint8_t *x = t->x + g * QG_GROUP * 2, *quad = w + QG_SW_BYTES + c0 * 4;
-    const uint8_t *fetch =
+    const uint8_t *ahead =
         t->w + t->ahead + c0 * 4 + g * ((int64_t)t->pace * QG_GROUP_BYTES / QG_UNIT_BYTES);
     const __m256i low = _mm256_set1_epi16(0xff);
     const qg_xgroup *tail[ROWS];
@@ -45,8 +45,8 @@ static inline __attribute__((always_inline)) void group(const qg_tile *t, int64_
     }
     for (int q = 0; q < QG_QUADS; q++, quad += QG_QUAD_BYTES, x += QUAD_X) {
         __m256i even[2], odd[2];
-        _mm_prefetch((const char *)fetch, _MM_HINT_T0);
-        fetch += t->pace;
+        _mm_prefetch((const char *)ahead, _MM_HINT_T0);
+        ahead += t->pace;
 #pragma GCC unroll 2
         for (int c = 0; c < 2; c++) {
             const __m256i b = _mm256_load_si256((const __m256i *)(const void *)(quad + c * 32));
@@ -94,6 +94,7 @@ QG_TILE(i8_avx2, tile, 3, 1)
 QG_TILE(i8_avx2, tile, 4, 1)
 const qg_tiles qg_tiles_i8_avx2 = {
     .max_rows = ROWS,
+    .stream_rows = ROWS,
     .one = {i8_avx2_1x1, i8_avx2_2x1, i8_avx2_3x1, i8_avx2_4x1},
     .wide = {i8_avx2_1x1, i8_avx2_2x1, i8_avx2_3x1, i8_avx2_4x1},
     .wide_panels = {1, 1, 1, 1},

@@ -7,70 +7,99 @@
 
 #include <string.h>
 
-/* dot [2 * panels][rows] vectors = one group's integer sums, held in registers meanwhile (12 rows x
- * 1 panel: 24 sums, 2 weights, 1 activation). */
-static inline __attribute__((always_inline)) void multiply(int32_t *dot, const qg_tile *t,
-                                                           const qg_xgroup *const *tail, int64_t g,
-                                                           const int rows, const int panels)
+/* Sums of a tile, in registers all the way: as many integers and as many floats, 2 weights, 1
+ * activation. */
+enum { SUMS = 14, ROWS = 7 };
+
+static inline const uint8_t *row_at(const qg_tile *t, int i)
+{
+    return t->x + (size_t)i * t->x_stride;
+}
+
+static inline qg_xgroup tail_of(const qg_tile *t, int i, int64_t g)
+{
+    return ((const qg_xgroup *)(const void *)(row_at(t, i) + t->tails))[g];
+}
+
+/* dot [rows][vecs] = the integer sums of group g. */
+static inline __attribute__((always_inline)) void multiply(__m512i dot[SUMS], const qg_tile *t,
+                                                           int64_t g, const int rows,
+                                                           const int vecs, const bool fetch)
 {
     const size_t xs = t->x_stride;
     const uint8_t *x0 = t->x + g * QG_GROUP;
-    const uint8_t *x[4] = {x0, x0 + 3 * xs, x0 + 6 * xs, x0 + 9 * xs};
+    const uint8_t *x[3] = {x0, x0 + 3 * xs, x0 + 6 * xs};
     const uint8_t *at = t->w + g * QG_GROUP_BYTES + QG_SW_BYTES;
-    const uint8_t *fetch =
+    const uint8_t *ahead =
         t->w + t->ahead + g * ((int64_t)t->pace * QG_GROUP_BYTES / QG_UNIT_BYTES);
-    __m512i sum[QG_TILE_ROWS][8];
-
-#pragma GCC unroll 12
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
-        for (int c = 0; c < 2 * panels; c++)
-            sum[i][c] = _mm512_set1_epi32(tail[i][g].offset);
-    for (int q = 0; q < QG_QUADS; q++, at += QG_QUAD_BYTES, fetch += t->pace) {
+    for (int q = 0; q < QG_QUADS; q++, at += QG_QUAD_BYTES, ahead += t->pace) {
         __m512i b[8];
-#pragma GCC unroll 4
-        for (int p = 0; p < panels; p++) {
-            const uint8_t *line = at + (size_t)p * t->w_stride;
-            b[2 * p] = _mm512_load_si512(line);
-            b[2 * p + 1] = _mm512_load_si512(line + 64);
-            prefetch_unit(fetch + (size_t)p * t->w_stride);
+#pragma GCC unroll 8
+        for (int c = 0; c < vecs; c++) {
+            b[c] = _mm512_load_si512(at + (size_t)(c / 2) * t->w_stride + c % 2 * 64);
+            if (c % 2 == 0)
+                qg_tile_fetch(ahead + (size_t)(c / 2) * t->w_stride, fetch);
         }
-#pragma GCC unroll 12
+#pragma GCC unroll 7
         for (int i = 0; i < rows; i++) {
             int32_t quad;
             memcpy(&quad, x[i / 3] + (size_t)(i % 3) * xs + q * 4, 4);
             const __m512i a = _mm512_set1_epi32(quad);
 #pragma GCC unroll 8
-            for (int c = 0; c < 2 * panels; c++)
-                add_product(&sum[i][c], b[c], a);
+            for (int c = 0; c < vecs; c++)
+                add_product(&dot[i * vecs + c], b[c], a);
         }
     }
-#pragma GCC unroll 12
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
-        for (int c = 0; c < 2 * panels; c++)
-            _mm512_store_si512(dot + (c * rows + i) * 16, sum[i][c]);
 }
 
-/* t->units counts groups.  The float sums stand in a small block of their own until the end: the
- * rows of y are often a multiple of 4096 bytes apart, and 12 of them do not fit the 8 ways of one
- * set of the first-level cache. */
+/* t->units counts groups. */
 static inline __attribute__((always_inline)) void tile(const qg_tile *t, const int rows,
-                                                       const int panels)
+                                                       const int panels, const bool fetch)
 {
-    enum { VECS = 24 };
-    const qg_xgroup *tail[QG_TILE_ROWS];
-    _Alignas(64) int32_t dot[VECS * 16];
-    _Alignas(64) float sum[VECS * 16];
-    begin(sum, tail, t, rows, panels);
+    const int vecs = 2 * panels;
+    __m512 sum[SUMS], sw[8];
+    __m512i dot[SUMS];
+#pragma GCC unroll 14
+    for (int i = 0; i < rows * vecs; i++)
+        sum[i] = t->add ? _mm512_loadu_ps(t->y + i / vecs * t->ldy + i % vecs * 16)
+                        : _mm512_setzero_ps();
     for (int64_t g = 0; g < t->units; g++) {
-        multiply(dot, t, tail, g, rows, panels);
-        scale(sum, dot, t->w + g * QG_GROUP_BYTES, t->w_stride, tail, g, rows, panels);
+#pragma GCC unroll 14
+        for (int i = 0; i < rows * vecs; i++)
+            dot[i] = _mm512_set1_epi32(tail_of(t, i / vecs, g).offset);
+        multiply(dot, t, g, rows, vecs, fetch);
+#pragma GCC unroll 8
+        for (int c = 0; c < vecs; c++)
+            sw[c] =
+                QG_SCALES(t->w + g * QG_GROUP_BYTES + (size_t)(c / 2) * t->w_stride + c % 2 * 32);
+#pragma GCC unroll 14
+        for (int i = 0; i < rows * vecs; i++)
+            sum[i] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(dot[i]), sw[i % vecs]),
+                                     _mm512_set1_ps(tail_of(t, i / vecs, g).scale), sum[i]);
     }
-    end(sum, t, rows, panels);
+#pragma GCC unroll 14
+    for (int i = 0; i < rows * vecs; i++)
+        _mm512_storeu_ps(t->y + i / vecs * t->ldy + i % vecs * 16, sum[i]);
 }
 
-QG_TILES_512(i8_avx512vnni, tile)
+QG_TILE_512(i8, tile, 1, 1)
+QG_TILE_512(i8, tile, 2, 1)
+QG_TILE_512(i8, tile, 3, 1)
+QG_TILE_512(i8, tile, 4, 1)
+QG_TILE_512(i8, tile, 5, 1)
+QG_TILE_512(i8, tile, 6, 1)
+QG_TILE_512(i8, tile, 7, 1)
+QG_TILE_512(i8, tile, 1, 4)
+QG_TILE_512(i8, tile, 2, 3)
+QG_TILE_512(i8, tile, 3, 2)
+
+const qg_tiles qg_tiles_i8_avx512vnni = {
+    .max_rows = ROWS,
+    .stream_rows = ROWS,
+    .one = {i8_1x1, i8_2x1, i8_3x1, i8_4x1, i8_5x1, i8_6x1, i8_7x1},
+    .wide = {i8_1x4, i8_2x3, i8_3x2, i8_4x1, i8_5x1, i8_6x1, i8_7x1},
+    .wide_panels = {4, 3, 2, 1, 1, 1, 1},
+};
 
 /* ---- activations ----------------------------------------------------------------------------- */
 

@@ -34,9 +34,9 @@ static void last_panel(const qg_tiles *tiles, qg_tile t, int64_t rows, int64_t c
         memcpy(y + i * ldy, tmp + i * QG_NR, (size_t)cols * sizeof *tmp);
 }
 
-/* rows <= max_rows times panels [p0, p1); ahead and pace as in qg_tile. */
+/* rows <= max_rows times panels [p0, p1); ahead, pace and fetch as in qg_tile. */
 static void strip(const qg_tiles *tiles, const qg_product *g, int64_t r0, int64_t rows, int64_t p0,
-                  int64_t p1, size_t ahead, size_t pace)
+                  int64_t p1, size_t ahead, size_t pace, bool fetch)
 {
     qg_tile t = {.ldy = g->ldy,
                  .x = g->x + (size_t)r0 * g->x_stride,
@@ -45,7 +45,8 @@ static void strip(const qg_tiles *tiles, const qg_product *g, int64_t r0, int64_
                  .w_stride = g->panel_bytes,
                  .units = g->units,
                  .ahead = ahead,
-                 .pace = pace};
+                 .pace = pace,
+                 .fetch = fetch};
     const int64_t wide = tiles->wide_panels[rows - 1];
     for (int64_t p = p0; p < p1;) {
         int64_t left = min64(p1, g->n / QG_NR) - p;
@@ -72,9 +73,9 @@ void qg_tiles_run(const qg_tiles *tiles, const qg_product *g)
     const int64_t blocks = (g->m + tiles->max_rows - 1) / tiles->max_rows;
     const int64_t fit = GROUP_BYTES / (int64_t)g->panel_bytes;
     const int64_t group = fit < 1 ? 1 : fit;
-    if (blocks == 1) {
+    if (g->m <= tiles->stream_rows) {
         strip(tiles, g, 0, g->m, g->p0, g->p1, AHEAD_BYTES / tiles->wide_panels[g->m - 1],
-              QG_UNIT_BYTES);
+              QG_UNIT_BYTES, false);
         return;
     }
     for (int64_t p = g->p0; p < g->p1; p += group)
@@ -83,7 +84,7 @@ void qg_tiles_run(const qg_tiles *tiles, const qg_product *g)
             const size_t share = (size_t)cut((int64_t)g->panel_bytes, blocks, b);
             strip(tiles, g, r0, r1 - r0, p, min64(p + group, g->p1),
                   (size_t)group * g->panel_bytes + share,
-                  (size_t)((QG_UNIT_BYTES + blocks - 1) / blocks));
+                  (size_t)((QG_UNIT_BYTES + blocks - 1) / blocks), true);
         }
 }
 

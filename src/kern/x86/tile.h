@@ -31,14 +31,28 @@ typedef struct qg_tile {
     int64_t units;
     size_t ahead; /* prefetch from this many bytes ahead of w */
     size_t pace;  /* and move on by this many bytes a unit: 128 with w, less for a share of it */
+    bool fetch;   /* prefetch at all (512-bit tiles) */
     bool add;
 } qg_tile;
+
+/* Two cache lines on their way into the second-level cache; fetch: a constant.  Into the first they
+ * would drive the rows out of there, and be gone before their use.  Always inlined: GCC takes calls
+ * of a function that only prefetches for dead code. */
+static inline __attribute__((always_inline)) void qg_tile_fetch(const uint8_t *at, const bool fetch)
+{
+    if (!fetch)
+        return;
+    __builtin_prefetch(at, 0, 2);
+    __builtin_prefetch(at + 64, 0, 2);
+}
 
 typedef void qg_tile_fn(const qg_tile *t);
 
 /* The tiles of one instruction set and format, by number of rows - 1. */
 typedef struct qg_tiles {
     int max_rows;
+    int stream_rows; /* products of so few rows stream through the weights: the processor foresees
+                      * that; with more each panel is fetched ahead, evenly */
     qg_tile_fn *one[QG_TILE_ROWS];     /* one panel */
     qg_tile_fn *wide[QG_TILE_ROWS];    /* several panels */
     uint8_t wide_panels[QG_TILE_ROWS]; /* how many */
@@ -90,44 +104,55 @@ void qg_tiles_panel(const qg_tiles *tiles, const qg_tile *t, int64_t m);
     {                                                                                              \
         tile(t, rows, panels);                                                                     \
     }
+/* The same of a tile(t, rows, panels, fetch). */
+#define QG_TILE_512(kind, tile, rows, panels)                                                      \
+    static void kind##_##rows##x##panels(const qg_tile *t)                                         \
+    {                                                                                              \
+        if (t->fetch)                                                                              \
+            tile(t, rows, panels, true);                                                           \
+        else                                                                                       \
+            tile(t, rows, panels, false);                                                          \
+    }
 #define QG_TILES_1_TO_12(kind, tile)                                                               \
-    QG_TILE(kind, tile, 1, 1)                                                                      \
-    QG_TILE(kind, tile, 2, 1)                                                                      \
-    QG_TILE(kind, tile, 3, 1)                                                                      \
-    QG_TILE(kind, tile, 4, 1)                                                                      \
-    QG_TILE(kind, tile, 5, 1)                                                                      \
-    QG_TILE(kind, tile, 6, 1)                                                                      \
-    QG_TILE(kind, tile, 7, 1)                                                                      \
-    QG_TILE(kind, tile, 8, 1)                                                                      \
-    QG_TILE(kind, tile, 9, 1)                                                                      \
-    QG_TILE(kind, tile, 10, 1)                                                                     \
-    QG_TILE(kind, tile, 11, 1)                                                                     \
-    QG_TILE(kind, tile, 12, 1)
+    QG_TILE_512(kind, tile, 1, 1)                                                                  \
+    QG_TILE_512(kind, tile, 2, 1)                                                                  \
+    QG_TILE_512(kind, tile, 3, 1)                                                                  \
+    QG_TILE_512(kind, tile, 4, 1)                                                                  \
+    QG_TILE_512(kind, tile, 5, 1)                                                                  \
+    QG_TILE_512(kind, tile, 6, 1)                                                                  \
+    QG_TILE_512(kind, tile, 7, 1)                                                                  \
+    QG_TILE_512(kind, tile, 8, 1)                                                                  \
+    QG_TILE_512(kind, tile, 9, 1)                                                                  \
+    QG_TILE_512(kind, tile, 10, 1)                                                                 \
+    QG_TILE_512(kind, tile, 11, 1)                                                                 \
+    QG_TILE_512(kind, tile, 12, 1)
 #define QG_LIST_1_TO_12(kind)                                                                      \
     {                                                                                              \
         kind##_1x1, kind##_2x1, kind##_3x1, kind##_4x1, kind##_5x1, kind##_6x1, kind##_7x1,        \
             kind##_8x1, kind##_9x1, kind##_10x1, kind##_11x1, kind##_12x1                          \
     }
-#define QG_TILES_512(kind, tile)                                                                   \
+#define QG_TILES_512(kind, tile, few)                                                              \
     QG_TILES_1_TO_12(kind, tile)                                                                   \
-    QG_TILE(kind, tile, 1, 4)                                                                      \
-    QG_TILE(kind, tile, 2, 4)                                                                      \
-    QG_TILE(kind, tile, 3, 4)                                                                      \
-    QG_TILE(kind, tile, 4, 2)                                                                      \
-    QG_TILE(kind, tile, 5, 2)                                                                      \
-    QG_TILE(kind, tile, 6, 2)                                                                      \
+    QG_TILE_512(kind, tile, 1, 4)                                                                  \
+    QG_TILE_512(kind, tile, 2, 4)                                                                  \
+    QG_TILE_512(kind, tile, 3, 4)                                                                  \
+    QG_TILE_512(kind, tile, 4, 2)                                                                  \
+    QG_TILE_512(kind, tile, 5, 2)                                                                  \
+    QG_TILE_512(kind, tile, 6, 2)                                                                  \
     const qg_tiles qg_tiles_##kind = {                                                             \
         .max_rows = 12,                                                                            \
+        .stream_rows = few,                                                                        \
         .one = QG_LIST_1_TO_12(kind),                                                              \
         .wide = {kind##_1x4, kind##_2x4, kind##_3x4, kind##_4x2, kind##_5x2, kind##_6x2,           \
                  kind##_7x1, kind##_8x1, kind##_9x1, kind##_10x1, kind##_11x1, kind##_12x1},       \
         .wide_panels = {4, 4, 4, 2, 2, 2, 1, 1, 1, 1, 1, 1},                                       \
     };
 /* One panel at a time. */
-#define QG_TILES_512_ONE(kind, tile)                                                               \
+#define QG_TILES_512_ONE(kind, tile, few)                                                          \
     QG_TILES_1_TO_12(kind, tile)                                                                   \
     const qg_tiles qg_tiles_##kind = {                                                             \
         .max_rows = 12,                                                                            \
+        .stream_rows = few,                                                                        \
         .one = QG_LIST_1_TO_12(kind),                                                              \
         .wide = QG_LIST_1_TO_12(kind),                                                             \
         .wide_panels = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1},                                       \

@@ -6,17 +6,16 @@
 
 #include <immintrin.h>
 
-static inline void prefetch_unit(const uint8_t *at)
-{
-    _mm_prefetch((const char *)at, _MM_HINT_T0);
-    _mm_prefetch((const char *)at + 64, _MM_HINT_T0);
-}
-
 /* sum += w * x.  With the intrinsic GCC 12 copies each sum to the stack in every step. */
 static inline __attribute__((always_inline)) void add_product(__m512i *sum, __m512i w, __m512i x)
 {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(w), "v"(x));
 }
+
+/* A group's scales of 16 columns. */
+#define QG_SCALES(at)                                                                              \
+    _mm512_castsi512_ps(_mm512_slli_epi32(                                                         \
+        _mm512_cvtepu16_epi32(_mm256_load_si256((const __m256i *)(const void *)(at))), 16))
 
 /* sum += dot with group g's scales, both [2 * panels][rows] vectors; w: the group, which begins
  * with its scales. */
@@ -26,9 +25,7 @@ static inline __attribute__((always_inline)) void scale(float *sum, const int32_
                                                         const int rows, const int panels)
 {
     for (int c = 0; c < 2 * panels; c++) {
-        const void *scales = w + (size_t)(c / 2) * w_stride + c % 2 * 32;
-        const __m512 sw = _mm512_castsi512_ps(
-            _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_load_si256(scales)), 16));
+        const __m512 sw = QG_SCALES(w + (size_t)(c / 2) * w_stride + c % 2 * 32);
 #pragma GCC unroll 12
         for (int i = 0; i < rows; i++, sum += 16, dot += 16) {
             const __m512 part = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(dot)), sw);
