@@ -22,8 +22,8 @@
 #define QG_MAX_LOGITS_BYTES  (4ull * 1024 * 1024 * 1024)
 
 /* sessions of a Stream model: open at a time (the ceiling of qg_options.max_sessions; an idle one
- * takes about 1 KiB beside its KV); bytes of text without a place to cut, which every further
- * piece encodes anew (some 20 ms when they are that many) */
+ * takes about 1 KiB beside its KV); bytes of text without a place to cut (endless marks on one
+ * character), which every further piece encodes anew (some 20 ms when they are that many) */
 #define QG_MAX_SESSIONS    65536
 #define QG_MAX_STREAM_TAIL (64u * 1024)
 

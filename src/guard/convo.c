@@ -205,11 +205,10 @@ static qg_status close_text(qg_convo *c, qg_change *ch, qg_err *err)
     if (rc == QG_OK)
         rc = qg_buf_add(&rest, f->trail.p, f->trail.n);
     if (rc == QG_OK)
-        rc = qg_tok_encode(c->tok, qg_buf_slice(&rest), false, &c->ids, err);
+        rc = qg_inc_finish_as(&c->inc, qg_buf_slice(&rest), &c->ids, err);
     if (rc == QG_OK)
         rc = add_spelled(c, ch, at, qg_buf_slice(&rest), limit);
     qg_buf_free(&rest);
-    c->inc.tail.n = 0;
     t->close = (int32_t)c->ids.n;
     bool user = t->role == QG_ROLE_USER;
     if (rc == QG_OK)
@@ -311,6 +310,7 @@ static qg_status start_change(qg_convo *c, qg_change *ch, qg_err *err)
     ch->old_text = c->text.n;
     ch->old_cps = c->cps;
     ch->old_redo = c->redo;
+    ch->old_kind = c->inc.kind;
     if (c->n_turns)
         ch->old_turn = c->turns[c->n_turns - 1];
     qg_buf_init(&ch->old_bytes, SIZE_MAX / 2);
@@ -339,6 +339,7 @@ void qg_convo_undo(qg_convo *c, qg_change *ch)
     if (ch->old_bytes.n)
         memcpy(c->inc.tail.p, ch->old_bytes.p, ch->old_bytes.n);
     c->inc.tail.n = ch->old_bytes.n;
+    c->inc.kind = ch->old_kind;
     c->text.n = ch->old_text;
     c->n_turns = ch->old_turns;
     if (c->n_turns)
@@ -514,7 +515,7 @@ static void reopen_ids(qg_convo *c, qg_turn *t, int32_t position)
 {
     c->ids.n = (size_t)position;
     c->text.n = t->text_at;
-    c->inc.tail.n = 0;
+    qg_inc_reset(&c->inc);
     if (t->role == QG_ROLE_USER)
         t->judged = judged_of(c, t);
     c->redo = t->judged >= 0;
@@ -526,7 +527,7 @@ static void drop_turns(qg_convo *c, int32_t position, int32_t n_turns, size_t te
     c->ids.n = (size_t)position;
     c->n_turns = n_turns;
     c->text.n = text;
-    c->inc.tail.n = 0;
+    qg_inc_reset(&c->inc);
     c->redo = false;
 }
 

@@ -69,6 +69,7 @@ typedef struct qg_change {
     size_t old_text;
     uint32_t old_cps;
     bool old_redo;
+    qg_piece_kind old_kind;
     qg_turn old_turn;
 } qg_change;
 

@@ -11,12 +11,19 @@ void qg_inc_init(qg_inc *inc, const qg_tok *tok, size_t max_tail)
 {
     inc->tok = tok;
     inc->max_tail = max_tail;
+    inc->kind = QG_PIECE_FRESH;
     qg_buf_init(&inc->tail, SIZE_MAX / 2);
 }
 
 void qg_inc_free(qg_inc *inc)
 {
     qg_buf_free(&inc->tail);
+}
+
+void qg_inc_reset(qg_inc *inc)
+{
+    inc->tail.n = 0;
+    inc->kind = QG_PIECE_FRESH;
 }
 
 /* Bytes at the end of text that begin a character without ending it (0..3), when everything before
@@ -73,28 +80,6 @@ static qg_status next_segment(segments *s)
     return qg_buf_add(&s->norm, one.p, one.n);
 }
 
-static bool all_space(qg_slice text, bool *line_break)
-{
-    size_t n;
-    *line_break = false;
-    for (size_t at = 0; at < text.n; at += n) {
-        uint32_t cp = qg_utf8_at(text.p + at, &n);
-        if ((qg_uni_props(cp) & QG_UNI_CLASS) != QG_UNI_SPACE)
-            return false;
-        *line_break |= cp == '\n' || cp == '\r';
-    }
-    return true;
-}
-
-/* Whether the piece [at, end) of norm may still grow when text is added behind norm: the one case
- * that pretok.h names. */
-static bool may_grow(qg_slice norm, size_t at, size_t end)
-{
-    bool with_break, ignored;
-    return all_space(qg_slice_of(norm.p + at, end - at), &with_break) && with_break &&
-           all_space(qg_slice_of(norm.p + end, norm.n - end), &ignored);
-}
-
 /* Where the last segment of raw begins: a mark could still join it, everything before is settled.
  */
 static size_t last_segment(qg_slice raw)
@@ -105,47 +90,110 @@ static size_t last_segment(qg_slice raw)
     return last;
 }
 
-/* Goes through the pieces of settled (normalised) and the segments of raw together.  A cut needs a
- * piece's end and a segment's beginning at once.  Appends the ids of the pieces before the last cut
- * to stable and gives its raw offset.  Pieces are encoded one by one: the stable part taken alone
- * could be cut otherwise, since a piece of blanks depends on what follows it. */
-static qg_status take_stable(qg_slice settled, segments *s, const qg_tok *tok, qg_ids *stable,
-                             size_t *raw_end)
-{
-    size_t n_ids = stable->n;
+/* What became stable, and where. */
+typedef struct taking {
+    const qg_tok *tok;
+    segments seg;
+    qg_ids *stable;
+    size_t n_ids;       /* of stable that are before the cut */
+    size_t raw_end;     /* the cut */
+    qg_piece_kind kind; /* of the piece behind it */
+} taking;
 
-    *raw_end = 0;
-    for (size_t at = 0; at < settled.n;) {
-        size_t end = qg_pretok_next(settled, at);
-        if (end >= settled.n || may_grow(settled, at, end))
-            break;
-        QG_TRY(qg_tok_encode_piece(tok, qg_slice_of(settled.p + at, end - at), stable));
-        while (s->norm.n < end)
-            QG_TRY(next_segment(s));
-        if (s->norm.n == end) {
-            *raw_end = s->at;
-            n_ids = stable->n;
-        }
-        at = end;
+/* A cut needs a token's end and a segment's beginning at once.  Tokens end at `end` of the
+ * normalised text, n_ids of them before it.  *cut tells whether it is one. */
+static qg_status try_cut(taking *t, size_t end, size_t n_ids, qg_piece_kind kind, bool *cut)
+{
+    while (t->seg.norm.n < end)
+        QG_TRY(next_segment(&t->seg));
+    *cut = t->seg.norm.n == end;
+    if (*cut) {
+        t->raw_end = t->seg.at;
+        t->n_ids = n_ids;
+        t->kind = kind;
     }
-    stable->n = n_ids;
     return QG_OK;
 }
 
-static qg_status cut(const qg_tok *tok, qg_slice raw, qg_ids *stable, size_t *raw_end)
+/* Of an open piece's bytes [at, sure) the tokens that are settled; *end: of the last that can be
+ * cut behind, or at. */
+static qg_status take_settled(taking *t, qg_slice text, size_t at, size_t sure, qg_piece_kind kind,
+                              size_t *end)
 {
-    segments all = {.raw = raw, .nfc = tok->nfc}, again = all;
+    const size_t before = t->stable->n;
+    size_t i = before, to = at;
+    *end = at;
+    QG_TRY(qg_tok_settled(t->tok, qg_slice_of(text.p + at, sure - at), t->stable));
+    for (; i < t->stable->n; i++) {
+        bool cut;
+        to += qg_tok_bytes(t->tok, t->stable->p[i]).n;
+        QG_TRY(try_cut(t, to, i + 1, qg_pretok_kind(text, to, kind), &cut));
+        if (cut)
+            *end = to;
+    }
+    t->stable->n = *end > at ? t->n_ids : before;
+    return QG_OK;
+}
+
+/* A long piece part by part, so that the time is linear; only where nothing settles are the parts
+ * taken together. */
+static qg_status take_open(taking *t, qg_slice text, size_t at, const qg_pretok_piece *piece)
+{
+    enum { PART = 2048 };
+    qg_piece_kind kind = piece->kind;
+    for (size_t size = PART; at < piece->sure;) {
+        size_t left = piece->sure - at, n = left < size ? left : size, end;
+        QG_TRY(take_settled(t, text, at, at + n, kind, &end));
+        if (end == at && n == left)
+            break;
+        size = end == at ? 2 * size : PART;
+        kind = end == at ? kind : qg_pretok_kind(text, end, kind);
+        at = end;
+    }
+    return QG_OK;
+}
+
+/* Goes through the pieces of settled (normalised) and the segments of raw together, up to the piece
+ * to which more may come.  Pieces are encoded one by one: the stable part taken alone could be cut
+ * otherwise, since a piece of blanks depends on what follows it. */
+static qg_status take_stable(taking *t, qg_slice settled)
+{
+    qg_piece_kind kind = t->kind;
+    for (size_t at = 0; at < settled.n;) {
+        const qg_pretok_piece piece = qg_pretok_look(settled, at, kind);
+        bool cut;
+        if (piece.open)
+            return piece.kind == QG_PIECE_FRESH ? QG_OK : take_open(t, settled, at, &piece);
+        if (piece.end > at)
+            QG_TRY(qg_tok_encode_piece(t->tok, qg_slice_of(settled.p + at, piece.end - at),
+                                       t->stable));
+        kind = QG_PIECE_FRESH;
+        at = piece.end;
+        QG_TRY(try_cut(t, at, t->stable->n, kind, &cut));
+    }
+    return QG_OK;
+}
+
+static qg_status cut(qg_inc *inc, qg_slice raw, qg_ids *stable, size_t *raw_end,
+                     qg_piece_kind *kind)
+{
+    segments all = {.raw = raw, .nfc = inc->tok->nfc};
+    taking t = {
+        .tok = inc->tok, .seg = all, .stable = stable, .n_ids = stable->n, .kind = inc->kind};
     size_t last = last_segment(raw);
     qg_status rc = QG_OK;
 
     qg_buf_init(&all.norm, 3 * raw.n + 16);
-    qg_buf_init(&again.norm, 3 * raw.n + 16);
+    qg_buf_init(&t.seg.norm, 3 * raw.n + 16);
     while (all.at < last && rc == QG_OK)
         rc = next_segment(&all);
     if (rc == QG_OK)
-        rc = take_stable(qg_buf_slice(&all.norm), &again, tok, stable, raw_end);
+        rc = take_stable(&t, qg_buf_slice(&all.norm));
     qg_buf_free(&all.norm);
-    qg_buf_free(&again.norm);
+    qg_buf_free(&t.seg.norm);
+    stable->n = t.n_ids;
+    *raw_end = t.raw_end;
+    *kind = t.kind;
     return rc;
 }
 
@@ -156,9 +204,31 @@ static void drop_front(qg_buf *b, size_t n)
     b->p[b->n] = 0;
 }
 
+/* Ids of valid text that begins in the middle of a piece, and ends. */
+static qg_status encode_from(const qg_tok *tok, qg_slice text, qg_piece_kind kind, qg_ids *ids,
+                             qg_err *err)
+{
+    qg_buf norm;
+    size_t n = ids->n;
+    qg_buf_init(&norm, 3 * text.n + 16);
+    qg_status rc = tok->nfc ? qg_nfc(text, &norm) : qg_buf_add(&norm, text.p, text.n);
+    for (size_t at = 0; at < norm.n && rc == QG_OK; kind = QG_PIECE_FRESH) {
+        size_t end = qg_pretok_look(qg_buf_slice(&norm), at, kind).end;
+        if (end > at)
+            rc = qg_tok_encode_piece(tok, qg_slice_of(norm.p + at, end - at), ids);
+        at = end;
+    }
+    qg_buf_free(&norm);
+    if (rc == QG_OK)
+        return QG_OK;
+    ids->n = n;
+    return qg_fail(err, rc, rc == QG_ERR_TOO_LONG ? "too many tokens" : "out of memory");
+}
+
 qg_status qg_inc_push(qg_inc *inc, qg_slice bytes, qg_ids *stable, qg_ids *provisional, qg_err *err)
 {
     size_t before = inc->tail.n, n_stable = stable->n, done = 0;
+    qg_piece_kind kind = inc->kind;
     qg_status rc = qg_buf_add(&inc->tail, bytes.p, bytes.n);
 
     if (rc != QG_OK)
@@ -168,22 +238,30 @@ qg_status qg_inc_push(qg_inc *inc, qg_slice bytes, qg_ids *stable, qg_ids *provi
     provisional->n = 0;
     if (open < 0)
         rc = qg_fail(err, QG_ERR_ARG, "the text is not UTF-8");
-    else if ((rc = cut(inc->tok, qg_slice_of(inc->tail.p, whole), stable, &done)) != QG_OK)
+    else if ((rc = cut(inc, qg_slice_of(inc->tail.p, whole), stable, &done, &kind)) != QG_OK)
         qg_fail(err, rc, "out of memory");
     else if (inc->tail.n - done > inc->max_tail)
         rc = qg_fail(err, QG_ERR_TOO_LONG, "%zu bytes without a place to cut, at most %zu",
                      inc->tail.n - done, inc->max_tail);
     if (rc == QG_OK)
-        rc = qg_tok_encode(inc->tok, qg_slice_of(inc->tail.p + done, whole - done), false,
-                           provisional, err);
+        rc = encode_from(inc->tok, qg_slice_of(inc->tail.p + done, whole - done), kind, provisional,
+                         err);
     if (rc == QG_OK) {
         if (done)
             drop_front(&inc->tail, done);
+        inc->kind = kind;
         return QG_OK;
     }
     stable->n = n_stable;
     inc->tail.n = before;
     return rc;
+}
+
+qg_status qg_inc_finish_as(qg_inc *inc, qg_slice rest, qg_ids *stable, qg_err *err)
+{
+    QG_TRY(encode_from(inc->tok, rest, inc->kind, stable, err));
+    qg_inc_reset(inc);
+    return QG_OK;
 }
 
 qg_status qg_inc_finish(qg_inc *inc, qg_ids *stable, qg_err *err)
@@ -194,9 +272,7 @@ qg_status qg_inc_finish(qg_inc *inc, qg_ids *stable, qg_err *err)
     if (rc != QG_OK)
         qg_fail(err, rc, "out of memory");
     else
-        rc = qg_tok_encode(inc->tok, qg_buf_slice(&text), false, stable, err);
+        rc = qg_inc_finish_as(inc, qg_buf_slice(&text), stable, err);
     qg_buf_free(&text);
-    if (rc == QG_OK)
-        inc->tail.n = 0;
     return rc;
 }

@@ -4,36 +4,43 @@
  *   ids so far:     stable ids  | provisional ids
  *
  * The tail is the part whose ids more text could still change: a character that is not whole, what
- * normalisation could join, and the last piece or two of the pre-tokenizer.  Stable ids never
- * change: whatever the pieces, stable ids in order are in the end exactly those of the whole text.
+ * normalisation could join, and of the pre-tokenizer's last piece the tokens that are not settled
+ * (settle.h): one or two, however long the piece is.  Stable ids never change: whatever the pieces,
+ * stable ids in order are in the end exactly those of the whole text.
  *
  * Contents only: spellings of added tokens stay text.  One thread at a time per encoder. */
 #ifndef QG_TOK_INCREMENTAL_H
 #define QG_TOK_INCREMENTAL_H
 
+#include "tok/pretok.h"
 #include "tok/tok.h"
 
 typedef struct qg_inc {
     const qg_tok *tok;
-    qg_buf tail; /* raw bytes behind the stable text */
+    qg_buf tail;        /* raw bytes behind the stable text */
+    qg_piece_kind kind; /* of the piece that the tail begins in the middle of; FRESH: in none */
     size_t max_tail;
 } qg_inc;
 
-/* Allocates nothing.  max_tail: most bytes that may be left without a place to cut (one endless
- * word is a tail); every push encodes them anew. */
+/* Allocates nothing.  max_tail: most bytes that may be left without a place to cut (a character
+ * with endless marks, blanks without end behind a line break); every push encodes them anew. */
 void qg_inc_init(qg_inc *inc, const qg_tok *tok, size_t max_tail);
 void qg_inc_free(qg_inc *inc);
+/* Forgets the text: ready for another one. */
+void qg_inc_reset(qg_inc *inc);
 
 /* Takes the next bytes, cut anywhere, also inside a character.  Appends to stable what became
  * stable and replaces provisional by the ids of the tail as if the text ended here (without an
  * unfinished character at its very end). QG_ERR_ARG: the bytes cannot be UTF-8, QG_ERR_TOO_LONG:
- * the tail's ceiling, QG_ERR_NOMEM; then nothing was taken. Cost: the tail is encoded anew.  It is
- * at most the last piece that cannot be cut yet, the piece before it, and the new bytes. */
+ * the tail's ceiling, QG_ERR_NOMEM; then nothing was taken. Cost: the tail and the new bytes are
+ * encoded a few times, however long the text before them is. */
 qg_status qg_inc_push(qg_inc *inc, qg_slice bytes, qg_ids *stable, qg_ids *provisional,
                       qg_err *err);
 
 /* The text ends: the tail's ids become stable (an unfinished character reads as U+FFFD).  The
- * encoder is empty and ready for another text. */
+ * encoder is empty and ready for another text.  After a failure stable has what it had. */
 qg_status qg_inc_finish(qg_inc *inc, qg_ids *stable, qg_err *err);
+/* The same for rest, UTF-8, in place of the tail: the tail as above and what ends the text. */
+qg_status qg_inc_finish_as(qg_inc *inc, qg_slice rest, qg_ids *stable, qg_err *err);
 
 #endif

@@ -518,7 +518,8 @@ static qg_status open_parts(loader *l, qg_slice json)
     }
     qg_bpe *bpe = &l->tok->bpe;
     if (rc == QG_OK && (qg_bpe_init(bpe, l->pairs, l->n_pairs) != QG_OK ||
-                        qg_bpe_find_chars(bpe, &l->tok->vocab, l->pairs, l->n_pairs) != QG_OK))
+                        qg_bpe_find_chars(bpe, &l->tok->vocab, l->pairs, l->n_pairs) != QG_OK ||
+                        qg_begins_init(&l->tok->begins, &l->tok->vocab) != QG_OK))
         rc = no_memory(l->err);
     return rc == QG_OK ? mark_whole(l->tok, l->err) : rc;
 }
@@ -549,6 +550,7 @@ void qg_tok_close(qg_tok *tok)
         return;
     qg_vocab_free(&tok->vocab);
     qg_bpe_free(&tok->bpe);
+    qg_begins_free(&tok->begins);
     qg_added_free(&tok->added);
     qg_mfree(tok);
 }

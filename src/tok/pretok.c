@@ -115,3 +115,76 @@ size_t qg_pretok_next(qg_slice text, size_t at)
         return punctuation(text, second);
     return white_space(text, at);
 }
+
+/* ---- pieces that go on ----------------------------------------------------------------------- */
+
+/* At `at` a piece begins.  FRESH where the next few characters still decide what it is. */
+static qg_piece_kind kind_of(qg_slice text, size_t at)
+{
+    size_t second, third;
+    unsigned cls = class_at(text, at, &second);
+    char c = text.p[at];
+    if (cls == QG_UNI_LETTER)
+        return QG_PIECE_LETTERS;
+    if (cls == QG_UNI_NUMBER)
+        return QG_PIECE_FRESH;
+    if (c == '\'' && (text.n - at < 4 || contraction(text, at) > at))
+        return QG_PIECE_FRESH;
+    unsigned next = second < text.n ? class_at(text, second, &third) : QG_UNI_SPACE;
+    if (next == QG_UNI_LETTER && !is_break(c))
+        return QG_PIECE_LETTERS;
+    if (cls == QG_UNI_OTHER)
+        return second < text.n ? QG_PIECE_MARKS : QG_PIECE_FRESH;
+    return c == ' ' && next == QG_UNI_OTHER ? QG_PIECE_MARKS : QG_PIECE_BLANKS;
+}
+
+/* White space is open as long as nothing else has come: a line break takes all before it into the
+ * piece; without one the last of it goes to the next word. */
+static qg_pretok_piece look_at_space(qg_slice text, size_t at, qg_piece_kind kind)
+{
+    size_t after_break = at, last = at, i = at, end;
+    while (i < text.n && class_at(text, i, &end) == QG_UNI_SPACE) {
+        if (is_break(text.p[i])) {
+            after_break = end;
+            kind = QG_PIECE_LINES;
+        }
+        last = i;
+        i = end;
+    }
+    bool open = i == text.n;
+    if (kind == QG_PIECE_LINES)
+        return (qg_pretok_piece){
+            .end = after_break, .open = open, .kind = kind, .sure = after_break};
+    return (qg_pretok_piece){.end = open ? i : last, .open = open, .kind = kind, .sure = last};
+}
+
+qg_pretok_piece qg_pretok_look(qg_slice text, size_t at, qg_piece_kind kind)
+{
+    qg_pretok_piece p = {.kind = kind == QG_PIECE_FRESH ? kind_of(text, at) : kind};
+    size_t second;
+    if (kind == QG_PIECE_BLANKS || kind == QG_PIECE_LINES)
+        return look_at_space(text, at, kind);
+    if (kind == QG_PIECE_FRESH)
+        p.end = qg_pretok_next(text, at);
+    else if (kind == QG_PIECE_LETTERS)
+        p.end = run_of(text, at, QG_UNI_LETTER);
+    else if (kind == QG_PIECE_MARKS)
+        p.end = punctuation(text, at);
+    else
+        for (p.end = at; p.end < text.n && is_break(text.p[p.end]);)
+            p.end++;
+    if (p.kind == QG_PIECE_BLANKS) { /* a lone blank in front of a number is a piece as well */
+        size_t end = p.end;
+        p = look_at_space(text, at, p.kind);
+        p.end = end;
+        return p;
+    }
+    p.open = p.end == text.n && class_at(text, at, &second) != QG_UNI_NUMBER;
+    p.sure = p.end;
+    return p;
+}
+
+qg_piece_kind qg_pretok_kind(qg_slice text, size_t cut, qg_piece_kind kind)
+{
+    return kind == QG_PIECE_MARKS && is_break(text.p[cut - 1]) ? QG_PIECE_BREAKS : kind;
+}

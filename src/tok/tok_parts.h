@@ -5,12 +5,14 @@
 #include "text/json.h"
 #include "tok/added.h"
 #include "tok/bpe.h"
+#include "tok/settle.h"
 #include "tok/tok.h"
 #include "tok/vocab.h"
 
 struct qg_tok {
     qg_vocab vocab;
     qg_bpe bpe;
+    qg_begins begins;
     qg_added added;
     bool nfc; /* the text between added tokens is normalised first */
 };

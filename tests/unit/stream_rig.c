@@ -95,7 +95,7 @@ qg_append stream_ids(const char *role, const int32_t *ids, size_t n, bool end)
     return a;
 }
 
-static void add_marks(stream_log *log, const qg_stream_result *r)
+void stream_add(stream_log *log, const qg_stream_result *r)
 {
     bool tail = false;
     for (size_t i = 0; i < r->n_tokens; i++) {
@@ -136,7 +136,7 @@ qg_status stream_feed(qg_session *s, const qg_append *a, stream_log *log)
     assert_true((rc == QG_OK) == (r != NULL));
     assert_true(rc == QG_OK || err.msg[0]);
     if (r && log)
-        add_marks(log, r);
+        stream_add(log, r);
     qg_stream_result_free(r);
     return rc;
 }
@@ -148,7 +148,7 @@ void stream_must(qg_session *s, const qg_append *a, stream_log *log)
     if (qg_session_judge(s, a, &r, &err) != QG_OK)
         fail_msg("%s", err.msg);
     if (log)
-        add_marks(log, r);
+        stream_add(log, r);
     qg_stream_result_free(r);
 }
 

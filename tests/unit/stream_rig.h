@@ -42,6 +42,8 @@ qg_append stream_text(const char *role, const char *text, size_t n, bool end);
 qg_append stream_ids(const char *role, const int32_t *ids, size_t n, bool end);
 /* Appends, waits, adds final tokens to log (may be NULL); returns the status. */
 qg_status stream_feed(qg_session *s, const qg_append *a, stream_log *log);
+/* Adds a result's final tokens to log. */
+void stream_add(stream_log *log, const qg_stream_result *r);
 /* The same; fails the test unless it gives QG_OK. */
 void stream_must(qg_session *s, const qg_append *a, stream_log *log);
 /* Fails the test unless both say the same to the bit. */

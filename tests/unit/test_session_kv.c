@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
-/* Memory of sessions: bounded, and it goes to who needs it. */
+/* Memory of sessions: bounded, and it goes to who needs it; work of appends: as much as they bring.
+ */
 #include "unit.h"
 
 #include "stream_rig.h"
@@ -239,6 +240,55 @@ static void what_was_large_once_is_given_back(void **state)
     qg_engine_close(engine);
 }
 
+static void append(qg_session *s, const char *text, size_t n, bool end, stream_log *log)
+{
+    qg_append a = stream_text("assistant", text, n, end);
+    stream_must(s, &a, log);
+}
+
+/* A character at a time, without a place where the pre-tokenizer cuts. */
+static void a_text_without_boundaries_costs_no_more(void **state)
+{
+    (void)state;
+    qg_engine *engine = open_with(NULL);
+    static const char *const chars[] = {"a", "\xe5\x93\x88", "\xe4\xbb\x8a\xe5\xa4\xa9\xe6\x88\x91",
+                                        "\xe0\xb8\x81", "="};
+    enum { CHARS = 400 };
+    for (size_t k = 0; k < COUNT(chars); k++) {
+        static stream_log want, got;
+        char text[3 * CHARS + 1];
+        size_t n = 0, size = strlen(chars[k]), step = size > 1 ? 3 : 1, said = 0, most = 0;
+        while (n / step < CHARS) {
+            memcpy(text + n, chars[k] + n % size, step);
+            n += step;
+        }
+        qg_session *s = stream_session(engine, NULL);
+        got.n = want.n = 0;
+        append(s, "", 0, false, &got);
+        int64_t before = stream_computed(engine);
+        for (size_t at = 0; at < n; at += step) {
+            qg_append a = stream_text("assistant", text + at, step, false);
+            qg_stream_result *r;
+            assert_int_equal(qg_session_judge(s, &a, &r, NULL), QG_OK);
+            said += r->n_tokens;
+            most = r->n_tokens > most ? r->n_tokens : most;
+            stream_add(&got, r);
+            qg_stream_result_free(r);
+        }
+        size_t rows = (size_t)(stream_computed(engine) - before);
+        append(s, "", 0, true, &got);
+        qg_session_close(s);
+        s = stream_session(engine, NULL);
+        append(s, text, n, true, &want);
+        print_message("%s: %zu tokens, %zu rows, %zu lines, at most %zu at once\n", chars[k],
+                      want.n, rows, said, most);
+        assert_true(rows <= want.n + CHARS && said < 2 * (want.n + CHARS) && most < 16);
+        stream_same(&got, &want);
+        qg_session_close(s);
+    }
+    qg_engine_close(engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +298,7 @@ int main(void)
         cmocka_unit_test(ten_thousand_opens),
         cmocka_unit_test(what_was_large_once_is_given_back),
         cmocka_unit_test(a_thousand_idle_sessions_take_their_kv),
+        cmocka_unit_test(a_text_without_boundaries_costs_no_more),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
