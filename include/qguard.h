@@ -109,7 +109,7 @@ enum {
 
 typedef struct qg_options {
     size_t size;           /* set by qg_options_init */
-    const char *model;     /* model directory, or a built-in demonstration model by its name:
+    const char *model;     /* model directory, GGUF file, or a built-in demonstration model by its name:
                               "qguard-demo" (Gen; also NULL, the default), "qguard-demo-stream" */
     uint32_t parts;        /* QG_PART_*: what to open; default all.  Calls that need a part which
                               was not opened give QG_ERR_ARG */

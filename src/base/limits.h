@@ -105,6 +105,10 @@
 #define QG_MAX_TENSORS        65536 /* in one directory */
 #define QG_MAX_TENSOR_NAME    256   /* bytes */
 
+/* GGUF files: about 40 values (of which two are lists of 150,000 strings), alignment 32 */
+#define QG_MAX_GGUF_VALUES 1024
+#define QG_MAX_GGUF_ALIGN  (1024 * 1024)
+
 /* cache of packed weights: a model, a number format and a kernel each make one file as large as the
  * weights */
 #define QG_MAX_PACKFILES        4    /* kept in one directory; then the one used longest ago goes */

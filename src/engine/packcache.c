@@ -141,7 +141,7 @@ static bool unchanged(const qg_modeldir *model)
     for (size_t i = 0; i < qg_modeldir_n_shards(model); i++) {
         const qg_shard *s = qg_modeldir_shard(model, i);
         qg_map now;
-        char *path = qg_path_join(qg_modeldir_path(model), s->file);
+        char *path = qg_modeldir_shard_path(model, i);
         bool same = path && qg_map_open(&now, path, NULL) == QG_OK;
         qg_mfree(path);
         if (!same)

@@ -91,22 +91,19 @@ bool qg_path_exists(const char *dir, const char *name)
     return n < 0 || (size_t)n >= sizeof path || lstat(path, &st) == 0;
 }
 
-qg_status qg_path_check_dir(const char *path, qg_err *err)
+qg_status qg_path_check_model(const char *path, bool *is_file, qg_err *err)
 {
     struct stat st;
 
+    *is_file = false;
     if (stat(path, &st) != 0)
         return qg_fail(err, QG_ERR_IO, "%s: %s", path[0] ? path : "(empty path)", strerror(errno));
-    if (S_ISDIR(st.st_mode))
+    *is_file = S_ISREG(st.st_mode);
+    if (*is_file || S_ISDIR(st.st_mode))
         return QG_OK;
-    if (qg_has_suffix(path, ".gguf"))
-        return qg_fail(err, QG_ERR_UNSUPPORTED,
-                       "%s: GGUF files cannot be read by this version; give a directory with "
-                       "config.json and *.safetensors",
-                       path);
     return qg_fail(err, QG_ERR_IO,
                    "%s: not a directory; a model is a directory with config.json and "
-                   "*.safetensors",
+                   "*.safetensors, or a GGUF file",
                    path);
 }
 

@@ -23,9 +23,9 @@ char *qg_path_join(const char *dir, const char *name) __attribute__((warn_unused
 char *qg_path_name(const char *path) __attribute__((warn_unused_result));
 /* Whether dir has an entry of this name, be it readable or not. */
 bool qg_path_exists(const char *dir, const char *name);
-/* QG_ERR_IO when path is no directory, QG_ERR_UNSUPPORTED for a GGUF file: with a sentence that
- * says what a model is. */
-qg_status qg_path_check_dir(const char *path, qg_err *err);
+/* Whether path is a directory or (*is_file) a file, which may be a GGUF file; else QG_ERR_IO with a
+ * sentence that says what a model is. */
+qg_status qg_path_check_model(const char *path, bool *is_file, qg_err *err);
 /* Adds the names in dir that end in suffix and do not begin with a dot (archives made on a Mac
  * carry "._model.safetensors", which is none), sorted.  QG_ERR_IO, QG_ERR_NOMEM, or QG_ERR_FORMAT
  * when there are more than max. */

@@ -95,24 +95,28 @@ static bool put_files(json_t *tensors, const qg_modeldir *dir)
     return ok;
 }
 
+static size_t elements_of(const qg_tensor *t)
+{
+    return (size_t)t->dim[0] * (size_t)t->dim[1] * (size_t)t->dim[2] * (size_t)t->dim[3];
+}
+
 static bool put_tensors(json_t *report, const qg_modeldir *dir)
 {
-    static const qg_dtype dtypes[] = {QG_DTYPE_BF16, QG_DTYPE_F16, QG_DTYPE_F32};
-    size_t n = qg_modeldir_n_tensors(dir), bytes[QG_COUNT(dtypes)] = {0}, elements = 0;
-    json_t *o = put_new(report, "tensors", json_object());
+    size_t n = qg_modeldir_n_tensors(dir), elements = 0;
+    json_t *o = put_new(report, "tensors", json_object()), *by_format = json_object();
+    bool ok = o && by_format;
 
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; ok && i < n; i++) {
         const qg_tensor *t = qg_modeldir_tensor_at(dir, i);
-        elements += t->bytes / qg_dtype_size(t->dtype);
-        for (size_t k = 0; k < QG_COUNT(dtypes); k++)
-            if (dtypes[k] == t->dtype)
-                bytes[k] += t->bytes;
+        const char *format = qg_tensor_format(t);
+        elements += elements_of(t);
+        ok = put_int(by_format, format,
+                     json_integer_value(json_object_get(by_format, format)) + (int64_t)t->bytes);
     }
-    bool ok = put_int(o, "count", (int64_t)n) && put_int(o, "parameters", (int64_t)elements);
-    json_t *by_dtype = put_new(o, "bytes", json_object());
-    for (size_t k = 0; ok && k < QG_COUNT(dtypes); k++)
-        ok = !bytes[k] || put_int(by_dtype, qg_dtype_name(dtypes[k]), (int64_t)bytes[k]);
-    return ok && by_dtype && put_files(o, dir);
+    ok = ok && put_int(o, "count", (int64_t)n) && put_int(o, "parameters", (int64_t)elements) &&
+         json_object_set(o, "bytes", by_format) == 0;
+    json_decref(by_format);
+    return ok && put_files(o, dir);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -126,7 +130,7 @@ static bool head_differs(const qg_modeldir *dir, bool *stored)
     *stored = h != NULL;
     if (!h || !e)
         return false;
-    bool same = h->dtype == e->dtype && h->bytes == e->bytes &&
+    bool same = h->dtype == e->dtype && h->blocks == e->blocks && h->bytes == e->bytes &&
                 (h->bytes == 0 || memcmp(h->data, e->data, h->bytes) == 0);
     qg_modeldir_drop(dir, e);
     qg_modeldir_drop(dir, h);

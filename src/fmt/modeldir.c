@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "fmt/dirlist.h"
+#include "fmt/gguf.h"
 #include "fmt/shardindex.h"
 
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 typedef struct small_file {
     char *name;
     qg_map map;
+    char *made; /* the bytes, where they were written from a GGUF file's metadata */
 } small_file;
 
 struct qg_modeldir {
@@ -17,6 +19,8 @@ struct qg_modeldir {
     char *name;
     const qg_file *files; /* in memory: borrowed */
     size_t n_files;
+    bool is_gguf; /* shards[0] is the file */
+    qg_gguf gguf;
     qg_config config;
     bool has_config;
     qg_shard *shards; /* sorted by file name */
@@ -59,9 +63,46 @@ static qg_status open_map(const qg_modeldir *dir, const char *name, qg_map *map,
     return QG_OK;
 }
 
+/* What a GGUF file's metadata tell, as files. */
+static bool gguf_has(const qg_modeldir *dir, const char *name)
+{
+    if (strcmp(name, "tokenizer.json") == 0)
+        return qg_gguf_find(&dir->gguf, "tokenizer.ggml.tokens") != NULL;
+    if (strcmp(name, "chat_template.jinja") == 0)
+        return qg_gguf_find(&dir->gguf, "tokenizer.chat_template") != NULL;
+    return strcmp(name, "config.json") == 0;
+}
+
 bool qg_modeldir_has(const qg_modeldir *dir, const char *name)
 {
+    if (dir->is_gguf)
+        return gguf_has(dir, name);
     return dir->path ? qg_path_exists(dir->path, name) : memory_file(dir, name) != NULL;
+}
+
+static qg_status make_small(const qg_modeldir *dir, const char *name, small_file *f, qg_err *err)
+{
+    qg_slice text = {0};
+    qg_buf out;
+
+    if (!gguf_has(dir, name))
+        return qg_fail(err, QG_ERR_IO, "%s: a GGUF file has nothing like %s", dir->gguf.file, name);
+    if (strcmp(name, "chat_template.jinja") == 0) {
+        QG_TRY(qg_gguf_str(&dir->gguf, "tokenizer.chat_template", &text, err));
+        f->map = qg_map_borrow(text.p, text.n);
+        return QG_OK;
+    }
+    qg_buf_init(&out, QG_MAX_TOKENIZER_BYTES);
+    qg_status rc = strcmp(name, "config.json") == 0 ? qg_gguf_config(&dir->gguf, &out, err)
+                                                    : qg_gguf_tokenizer(&dir->gguf, &out, err);
+    if (rc == QG_OK) {
+        const size_t n = out.n;
+        f->made = qg_buf_take(&out);
+        f->map = qg_map_borrow(f->made, n);
+        rc = f->made ? QG_OK : no_memory(err);
+    }
+    qg_buf_free(&out);
+    return rc;
 }
 
 /* Never NULL, so that an empty file is not taken for an absent one. */
@@ -72,8 +113,6 @@ static qg_slice bytes_of(const qg_map *map)
 
 qg_status qg_modeldir_file(qg_modeldir *dir, const char *name, qg_slice *bytes, qg_err *err)
 {
-    qg_map map;
-
     *bytes = (qg_slice){0};
     for (size_t i = 0; i < dir->n_small; i++) {
         if (strcmp(dir->small[i].name, name) == 0) {
@@ -85,14 +124,19 @@ qg_status qg_modeldir_file(qg_modeldir *dir, const char *name, qg_slice *bytes, 
     if (!grown)
         return no_memory(err);
     dir->small = grown;
-    QG_TRY(open_map(dir, name, &map, err));
-    char *copy = qg_memdup0(name, strlen(name));
-    if (!copy) {
-        qg_map_close(&map);
+    small_file f = {0};
+    if (dir->is_gguf)
+        QG_TRY(make_small(dir, name, &f, err));
+    else
+        QG_TRY(open_map(dir, name, &f.map, err));
+    f.name = qg_memdup0(name, strlen(name));
+    if (!f.name) {
+        qg_map_close(&f.map);
+        qg_mfree(f.made);
         return no_memory(err);
     }
-    grown[dir->n_small++] = (small_file){copy, map};
-    *bytes = bytes_of(&map);
+    grown[dir->n_small++] = f;
+    *bytes = bytes_of(&f.map);
     return QG_OK;
 }
 
@@ -135,13 +179,22 @@ static qg_status no_shards(const qg_modeldir *dir, qg_err *err)
     static const char *const others[] = {"pytorch_model.bin", "pytorch_model.bin.index.json",
                                          "consolidated.00.pth", "model.onnx"};
     const char *where = dir->path ? dir->path : dir->name;
+    qg_strings gguf = {0};
+    qg_status rc;
 
     for (size_t i = 0; i < QG_COUNT(others); i++)
         if (qg_modeldir_has(dir, others[i]))
             return qg_fail(err, QG_ERR_UNSUPPORTED,
                            "%s: has %s, but only *.safetensors weights can be read", where,
                            others[i]);
-    return qg_fail(err, QG_ERR_IO, "%s: no *.safetensors file in it", where);
+    if (dir->path && qg_list_files(where, ".gguf", QG_MAX_SHARDS, &gguf, NULL) == QG_OK && gguf.n)
+        rc = qg_fail(err, QG_ERR_IO,
+                     "%s: no *.safetensors file in it, but %s: give that file's path", where,
+                     gguf.p[0]);
+    else
+        rc = qg_fail(err, QG_ERR_IO, "%s: no *.safetensors file in it", where);
+    qg_strings_free(&gguf);
+    return rc;
 }
 
 static qg_status load_shards(qg_modeldir *dir, qg_sink *sink)
@@ -236,12 +289,55 @@ static qg_status load(qg_modeldir *dir, qg_sink *sink)
     qg_err e;
 
     QG_TRY(load_config(dir, sink));
-    QG_TRY(load_shards(dir, sink));
+    if (dir->is_gguf) {
+        qg_status rc = qg_gguf_tensors(&dir->gguf, &dir->shards[0], &e);
+        QG_TRY(qg_sink_take(sink, rc, &e));
+    } else {
+        QG_TRY(load_shards(dir, sink));
+    }
     qg_status rc = collect_tensors(dir, &e);
     QG_TRY(qg_sink_take(sink, rc, &e));
     QG_TRY(check_duplicates(dir, sink));
     rc = check_index(dir, &e);
     return qg_sink_take(sink, rc, &e);
+}
+
+/* The file, or the one file in memory, as GGUF: adopts the map. */
+static qg_status open_gguf(qg_modeldir *dir, qg_map map, qg_err *err)
+{
+    const char *file = dir->path ? dir->path : dir->files[0].name;
+    dir->shards = qg_calloc(1, sizeof *dir->shards);
+    char *name = qg_path_name(file);
+    if (!dir->shards || !name) {
+        qg_map_close(&map);
+        qg_mfree(name);
+        return no_memory(err);
+    }
+    dir->is_gguf = true;
+    dir->n_shards = 1;
+    dir->shards[0] = (qg_shard){.map = map, .file = name};
+    const size_t n = strlen(dir->name), m = strlen(".gguf");
+    if (n > m && qg_has_suffix(dir->name, ".gguf"))
+        dir->name[n - m] = 0;
+    return qg_gguf_open(&dir->gguf, name, bytes_of(&map), err);
+}
+
+static qg_status open_file(qg_modeldir *dir, qg_err *err)
+{
+    qg_map map;
+    QG_TRY(qg_map_open(&map, dir->path, err));
+    if (qg_gguf_is(bytes_of(&map)))
+        return open_gguf(dir, map, err);
+    qg_map_close(&map);
+    return qg_fail(err, QG_ERR_FORMAT,
+                   "%s: no GGUF file; a model is a directory with config.json and *.safetensors, "
+                   "or a GGUF file",
+                   dir->path);
+}
+
+static bool is_gguf_in_memory(const qg_file *files, size_t n)
+{
+    return n == 1 && qg_has_suffix(files[0].name, ".gguf");
 }
 
 /* path NULL: over files in memory. */
@@ -251,9 +347,11 @@ static qg_status open_dir(qg_modeldir **out, const char *path, const qg_file *fi
     qg_err e;
     qg_status rc = QG_OK;
 
+    bool is_file = false;
+
     *out = NULL;
     if (path)
-        rc = qg_path_check_dir(path, &e);
+        rc = qg_path_check_model(path, &is_file, &e);
     if (rc) {
         sink->each = NULL;
         return qg_sink_take(sink, rc, &e);
@@ -266,9 +364,17 @@ static qg_status open_dir(qg_modeldir **out, const char *path, const qg_file *fi
         dir->name = path ? qg_path_name(path) : qg_memdup0("qguard-demo", 11);
     }
     if (!dir || !dir->name || (path && !dir->path))
-        rc = qg_sink_take(sink, no_memory(&e), &e);
-    else if (flags & QG_MODELDIR_TENSORS)
+        rc = no_memory(&e);
+    else if (is_file)
+        rc = open_file(dir, &e);
+    else if (!path && is_gguf_in_memory(files, n_files))
+        rc = open_gguf(dir, qg_map_borrow(files[0].data, files[0].size), &e);
+    if (rc) {
+        sink->each = NULL;
+        rc = qg_sink_take(sink, rc, &e);
+    } else if (flags & QG_MODELDIR_TENSORS) {
         rc = load(dir, sink);
+    }
     if (rc) {
         qg_modeldir_close(dir);
         return rc;
@@ -313,7 +419,9 @@ void qg_modeldir_close(qg_modeldir *dir)
     for (size_t i = 0; i < dir->n_small; i++) {
         qg_mfree(dir->small[i].name);
         qg_map_close(&dir->small[i].map);
+        qg_mfree(dir->small[i].made);
     }
+    qg_gguf_close(&dir->gguf);
     qg_config_free(&dir->config);
     qg_strings_free(&dir->warnings);
     qg_mfree(dir->small);
@@ -388,6 +496,13 @@ size_t qg_modeldir_n_shards(const qg_modeldir *dir)
 const qg_shard *qg_modeldir_shard(const qg_modeldir *dir, size_t i)
 {
     return &dir->shards[i];
+}
+
+char *qg_modeldir_shard_path(const qg_modeldir *dir, size_t i)
+{
+    if (dir->is_gguf)
+        return qg_memdup0(dir->path, strlen(dir->path));
+    return qg_path_join(dir->path, dir->shards[i].file);
 }
 
 size_t qg_modeldir_n_warnings(const qg_modeldir *dir)

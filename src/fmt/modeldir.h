@@ -1,6 +1,8 @@
-/* A model on disk (Hugging Face directory) or in memory: which files, the configuration, the
- * tensors. Everything is checked before it is handed out: lengths, overlaps, dtypes, shapes,
- * duplicates. */
+/* A model on disk (Hugging Face directory or GGUF file) or in memory: which files, the
+ * configuration, the tensors.  A GGUF file is shown as the directory that it could have been made
+ * from: its config.json, tokenizer.json and chat_template.jinja are written from its metadata when
+ * asked for, its tensors have their names there.  Everything is checked before it is handed out:
+ * lengths, overlaps, dtypes, shapes, duplicates. */
 #ifndef QG_FMT_MODELDIR_H
 #define QG_FMT_MODELDIR_H
 
@@ -25,7 +27,8 @@ enum { QG_MODELDIR_TENSORS = 1u }; /* else only the small files are looked at */
  * unreadable, QG_ERR_FORMAT, QG_ERR_UNSUPPORTED, QG_ERR_NOMEM; *out is then NULL.  The files must
  * not be shortened while the directory is open. */
 qg_status qg_modeldir_open(qg_modeldir **out, const char *path, unsigned flags, qg_err *err);
-/* The same over files in memory; names and bytes are borrowed until close. */
+/* The same over files in memory; names and bytes are borrowed until close.  A single one named
+ * *.gguf is a GGUF file. */
 qg_status qg_modeldir_open_files(qg_modeldir **out, const qg_file *files, size_t n_files,
                                  unsigned flags, qg_err *err);
 /* As qg_modeldir_open with QG_MODELDIR_TENSORS, for looking at broken models: goes on past problems
@@ -55,6 +58,8 @@ void qg_modeldir_drop(const qg_modeldir *dir, const qg_tensor *t);
 
 size_t qg_modeldir_n_shards(const qg_modeldir *dir);
 const qg_shard *qg_modeldir_shard(const qg_modeldir *dir, size_t i); /* sorted by file name */
+/* Where shard i lies, in new memory; NULL when out of memory.  Only for a model on disk. */
+char *qg_modeldir_shard_path(const qg_modeldir *dir, size_t i);
 
 /* Whether a file of this name is there (also when it cannot be read). */
 bool qg_modeldir_has(const qg_modeldir *dir, const char *name);

@@ -30,6 +30,11 @@ const char *qg_dtype_name(qg_dtype dtype)
     return "?";
 }
 
+const char *qg_tensor_format(const qg_tensor *t)
+{
+    return t->blocks ? t->blocks->name : qg_dtype_name(t->dtype);
+}
+
 static qg_status read_dtype(qg_tensor *t, const json_t *entry, qg_err *err)
 {
     qg_slice s;

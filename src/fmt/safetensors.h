@@ -1,17 +1,20 @@
-/* One safetensors file: 8 bytes of length, a JSON header, the tensors' bytes without holes.
- * Nothing of it is believed before it is checked. */
+/* One file of tensors.  A safetensors file: 8 bytes of length, a JSON header, the tensors' bytes
+ * without holes; gguf.h fills in the same from a GGUF file. Nothing of it is believed before it is
+ * checked. */
 #ifndef QG_FMT_SAFETENSORS_H
 #define QG_FMT_SAFETENSORS_H
 
 #include "base/map.h"
 #include "base/status.h"
+#include "fmt/blocks.h"
 
 typedef struct qg_tensor {
-    const char *name; /* 0-terminated, lives with the directory */
-    const char *file; /* shard it lies in */
-    qg_dtype dtype;   /* F32, BF16, F16 */
-    int32_t n_dims;   /* 0..4 */
-    int64_t dim[4];   /* outermost first, unused = 1 */
+    const char *name;        /* 0-terminated, lives with the directory */
+    const char *file;        /* shard it lies in */
+    qg_dtype dtype;          /* F32, BF16, F16; AUTO with blocks */
+    const qg_blocks *blocks; /* NULL: single numbers of dtype.  Rows are whole blocks */
+    int32_t n_dims;          /* 0..4 */
+    int64_t dim[4];          /* outermost first, unused = 1 */
     const void *data; /* aligned to nothing in particular: read with memcpy or unaligned loads */
     size_t bytes;
 } qg_tensor;
@@ -36,5 +39,7 @@ void qg_shard_close(qg_shard *shard);
 size_t qg_dtype_size(qg_dtype dtype);
 /* "F32", "BF16", "F16" as in the header; "?" for others. */
 const char *qg_dtype_name(qg_dtype dtype);
+/* The same for a tensor, "Q4_K" among them. */
+const char *qg_tensor_format(const qg_tensor *t);
 
 #endif

@@ -134,7 +134,8 @@ static qg_status check_tensor(qg_bound *b, const qg_tensor *t, const slot *s, co
     settle_dim(b, s->rows, t->dim[0], s->rows == INNER ? QG_MAX_HIDDEN : QG_MAX_LABELS);
     settle_dim(b, s->cols, t->dim[1], QG_MAX_HIDDEN);
     int32_t n_dims = slot_shape(s, b, c, want);
-    if (t->dtype != QG_DTYPE_F32 && t->dtype != QG_DTYPE_BF16 && t->dtype != QG_DTYPE_F16)
+    if (!t->blocks && t->dtype != QG_DTYPE_F32 && t->dtype != QG_DTYPE_BF16 &&
+        t->dtype != QG_DTYPE_F16)
         return qg_fail(err, QG_ERR_UNSUPPORTED,
                        "%s: %s: element type is not supported, only F32, BF16 and F16", t->file,
                        t->name);
@@ -264,7 +265,8 @@ void qg_settle_lm_head(qg_bound *b, const qg_modeldir *dir)
     const qg_tensor *e = b->embed, *h = b->lm_head;
     if (b->stream || !qg_modeldir_config(dir)->tied || !h)
         return;
-    if (h->dtype == e->dtype && h->bytes == e->bytes && memcmp(h->data, e->data, h->bytes) == 0)
+    if (h->dtype == e->dtype && h->blocks == e->blocks && h->bytes == e->bytes &&
+        memcmp(h->data, e->data, h->bytes) == 0)
         b->lm_head = NULL;
     else
         b->lm_head_differs = true;

@@ -100,7 +100,7 @@ void qg_equal_close(qg_equal *e); /* a zeroed one is fine */
 /* Sets them from one layer's weights, all of which are read once. */
 void qg_equal_layer(qg_equal *e, const qg_config *c, const qg_bound_layer *b, qg_pool *pool);
 
-/* dst [n] float32 = elements [from, from + n) of t, exact (F32, BF16, F16). */
+/* dst [n] float32 = elements [from, from + n) of t, exact, whatever its format. */
 void qg_tensor_f32(float *dst, const qg_tensor *t, int64_t from, int64_t n);
 
 /* ---- rotary angles --------------------------------------------------------------------------- */

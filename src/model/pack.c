@@ -39,27 +39,33 @@ static bool same_format(const qg_tensor *t, qg_wformat format)
 
 /* ---- numbers --------------------------------------------------------------------------------- */
 
-static float f16_to_f32(uint16_t h)
+/* Elements [from, from + n) of t, whose blocks the range may cut. */
+static void blocks_f32(float *dst, const qg_tensor *t, int64_t from, int64_t n)
 {
-    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exp = (h >> 10) & 31u, frac = h & 0x3ffu;
-    union {
-        uint32_t u;
-        float f;
-    } c;
-    if (exp == 31)
-        c.u = sign | 0x7f800000u | frac << 13;
-    else if (exp)
-        c.u = sign | (exp + 112) << 23 | frac << 13;
-    else {
-        c.f = (float)frac * 0x1p-24f; /* zero or subnormal, exact */
-        c.u |= sign;
+    enum { MOST = 256 };
+    const int64_t per = t->blocks->elements, bytes = t->blocks->bytes;
+    const uint8_t *src = (const uint8_t *)t->data + from / per * bytes;
+    float block[MOST];
+    for (int64_t skip = from % per, m; n > 0; n -= m, dst += m, skip = 0) {
+        if (!skip && n >= per) {
+            m = n / per * per;
+            t->blocks->decode(dst, src, n / per);
+        } else {
+            m = per - skip < n ? per - skip : n;
+            t->blocks->decode(block, src, 1);
+            memcpy(dst, block + skip, (size_t)m * sizeof *dst);
+        }
+        src += (skip + m) / per * bytes;
     }
-    return c.f;
 }
 
 void qg_tensor_f32(float *dst, const qg_tensor *t, int64_t from, int64_t n)
 {
     const uint8_t *src = t->data;
+    if (t->blocks) {
+        blocks_f32(dst, t, from, n);
+        return;
+    }
     if (t->dtype == QG_DTYPE_F32) {
         memcpy(dst, src + (size_t)from * sizeof *dst, (size_t)n * sizeof *dst);
         return;
@@ -68,7 +74,7 @@ void qg_tensor_f32(float *dst, const qg_tensor *t, int64_t from, int64_t n)
     for (int64_t i = 0; i < n; i++, src += sizeof(uint16_t)) {
         uint16_t h;
         memcpy(&h, src, sizeof h);
-        dst[i] = t->dtype == QG_DTYPE_BF16 ? qg_bf16_to_f32(h) : f16_to_f32(h);
+        dst[i] = t->dtype == QG_DTYPE_BF16 ? qg_bf16_to_f32(h) : qg_f16_to_f32(h);
     }
 }
 

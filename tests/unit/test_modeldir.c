@@ -208,7 +208,7 @@ static void what_is_no_model_is_refused(void **state)
     tiny_text(&extra, "model.gguf", "GGUF");
     tiny_write(root, &extra);
     snprintf(path, sizeof path, "%s/model.gguf", root);
-    expect_refusal(path, 1, QG_ERR_UNSUPPORTED, "GGUF");
+    expect_refusal(path, 1, QG_ERR_FORMAT, "cut short");
     snprintf(path, sizeof path, "%s/model.safetensors", root);
     assert_int_equal(mkdir(path, 0700), 0);
     expect_refusal(root, 1, QG_ERR_IO, "not a regular file");
