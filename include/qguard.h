@@ -108,22 +108,22 @@ enum {
 };
 
 typedef struct qg_options {
-    size_t size;           /* set by qg_options_init */
-    const char *model;     /* model directory, GGUF file, or a built-in demonstration model by its name:
-                              "qguard-demo" (Gen; also NULL, the default), "qguard-demo-stream" */
-    uint32_t parts;        /* QG_PART_*: what to open; default all.  Calls that need a part which
-                              was not opened give QG_ERR_ARG */
-    qg_dtype dtype;        /* default QG_DTYPE_AUTO */
-    int32_t n_threads;     /* compute threads; 0 = one per processor this process may use */
-    const char *cpu;       /* features to keep, e.g. "avx2" or "ref"; NULL = all */
-    int32_t max_model_len; /* tokens of context; 0 = the model's own limit, capped to what
-                              kv_bytes holds; more than the model's limit: QG_ERR_ARG */
-    qg_special special;    /* default QG_SPECIAL_TEXT */
-    bool prefix_cache;     /* default true; false recomputes everything (for tests) */
-    uint64_t kv_bytes;     /* KV memory for all jobs together; 0 = enough for one context of
-                              max_model_len, at least 512 MiB */
-    int32_t step_rows;     /* most token rows in one pass; default 256, range 1..4096 */
-    int32_t max_jobs;      /* jobs waiting or running; more give QG_ERR_BUSY; default 1024 */
+    size_t size;       /* set by qg_options_init */
+    const char *model; /* model directory, GGUF file, or a built-in demonstration model by its name:
+                          "qguard-demo" (Gen; also NULL, the default), "qguard-demo-stream" */
+    uint32_t parts;    /* QG_PART_*: what to open; default all.  Calls that need a part which
+                          was not opened give QG_ERR_ARG */
+    qg_dtype dtype;    /* default QG_DTYPE_AUTO */
+    int32_t n_threads; /* compute threads; 0 = one per processor this process may use */
+    const char *cpu;   /* features to keep, e.g. "avx2" or "ref"; NULL = all */
+    int32_t max_model_len;     /* tokens of context; 0 = the model's own limit, capped to what
+                                  kv_bytes holds; more than the model's limit: QG_ERR_ARG */
+    qg_special special;        /* default QG_SPECIAL_TEXT */
+    bool prefix_cache;         /* default true; false recomputes everything (for tests) */
+    uint64_t kv_bytes;         /* KV memory for all jobs together; 0 = enough for one context of
+                                  max_model_len, at least 512 MiB */
+    int32_t step_rows;         /* most token rows in one pass; default 256, range 1..4096 */
+    int32_t max_jobs;          /* jobs waiting or running; more give QG_ERR_BUSY; default 1024 */
     int64_t max_queued_tokens; /* prompt tokens waiting or running; default 524,288 */
     int32_t max_sessions;      /* open at a time; default 8192, range 1..65,536 */
     const char *cache; /* directory for packed weights: what this start makes is mapped by the next
