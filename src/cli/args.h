@@ -37,7 +37,7 @@ typedef struct cli_args {
     const char *api_key_file, *allowed_origins, *category_map;
     cli_list names, api_keys, category_thresholds;
     int32_t threads, max_model_len, port, concurrency, step_rows, request_timeout_s, probe_ms,
-        max_jobs;
+        max_jobs, max_connections, max_connections_addr;
     int32_t kv_mib, prompt_tokens, repeat;
     bool quiet, no_prefix_cache, json, jsonl, exit_verdict, decode_ids, skip_special, ids, measure,
         csv, quick, no_own_categories;

@@ -43,12 +43,14 @@ static int judge(const cli_args *args, const qg_message *messages, size_t n)
 
 static int judge_file(const cli_args *args)
 {
-    json_t *root = NULL, *store = json_array();
-    qg_message *messages = NULL;
+    json_t *root = NULL;
+    const qg_message *messages;
+    size_t n;
+    qg_arena arena;
     qg_buf bytes;
     qg_err err;
-    size_t n;
 
+    qg_arena_init(&arena, QG_MAX_TEXT_BYTES);
     qg_buf_init(&bytes, QG_MAX_TEXT_BYTES);
     qg_status rc = cli_read(args->messages, &bytes, &err);
     if (rc == QG_OK &&
@@ -56,13 +58,12 @@ static int judge_file(const cli_args *args)
         qg_fail_prefix(&err, rc, "%s", args->messages);
     if (rc == QG_OK) {
         const json_t *inside = json_object_get(root, "messages");
-        rc = cli_messages(inside ? inside : root, &messages, &n, store, &err);
+        rc = qg_serve_messages(inside ? inside : root, &arena, &messages, &n, &err);
     }
     int code = rc == QG_OK ? judge(args, messages, n) : cli_fail(&err);
-    qg_mfree(messages);
+    qg_arena_free(&arena);
     qg_buf_free(&bytes);
     json_decref(root);
-    json_decref(store);
     return code;
 }
 

@@ -122,14 +122,14 @@ static void *print_rows(void *arg)
 }
 
 /* A row is {"messages":[…]} or {"prompt":…[,"response":…]}. */
-static qg_status row_messages(const json_t *row, json_t *store, qg_message **messages, size_t *n,
-                              qg_err *err)
+static qg_status row_messages(const json_t *row, qg_arena *arena, const qg_message **messages,
+                              size_t *n, qg_err *err)
 {
     const json_t *list = json_object_get(row, "messages");
     qg_slice prompt, response = {0};
 
     if (list)
-        return cli_messages(list, messages, n, store, err);
+        return qg_serve_messages(list, arena, messages, n, err);
     if (!json_object_get(row, "prompt"))
         return qg_fail(err, QG_ERR_FORMAT, "the row has neither \"messages\" nor \"prompt\"");
     QG_TRY(qg_json_get_str(row, "prompt", &prompt, err));
@@ -137,9 +137,9 @@ static qg_status row_messages(const json_t *row, json_t *store, qg_message **mes
         json_object_get(row, "response") && !json_is_null(json_object_get(row, "response"));
     if (reply)
         QG_TRY(qg_json_get_str(row, "response", &response, err));
-    qg_message *m = qg_calloc(2, sizeof *m);
+    qg_message *m = qg_arena_calloc(arena, 2, sizeof *m);
     if (!m)
-        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+        return qg_fail(err, arena->why, "out of memory");
     m[0] = (qg_message){"user", {prompt.p, prompt.n}};
     m[1] = (qg_message){"assistant", {response.p, response.n}};
     *messages = m;
@@ -149,25 +149,24 @@ static qg_status row_messages(const json_t *row, json_t *store, qg_message **mes
 
 static qg_status submit(const window *w, qg_slice line, slot *s)
 {
-    json_t *row = NULL, *store = json_array();
-    qg_message *messages = NULL;
+    json_t *row = NULL;
+    qg_arena arena;
     qg_request req;
 
+    qg_arena_init(&arena, QG_MAX_TEXT_BYTES);
     qg_request_init(&req);
     qg_status rc = qg_json_parse(line, QG_JSON_NUL, &row, &s->err);
     if (rc == QG_OK && !json_is_object(row))
         rc = qg_fail(&s->err, QG_ERR_FORMAT, "the row is not a JSON object");
     if (rc == QG_OK)
-        rc = row_messages(row, store, &messages, &req.n_messages, &s->err);
+        rc = row_messages(row, &arena, &req.messages, &req.n_messages, &s->err);
     if (rc == QG_OK) {
-        req.messages = messages;
         req.decode = cli_decode(w->args);
         req.priority = 1;
         rc = qg_submit(w->engine, &req, finished, s, NULL, &s->err);
     }
-    qg_mfree(messages);
+    qg_arena_free(&arena);
     json_decref(row);
-    json_decref(store);
     return rc;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "cli/args.h"
+#include "serve/serve.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -32,11 +33,5 @@ int cli_engine_options(const cli_args *args, uint32_t parts, qg_options *opt);
 int cli_open(const cli_args *args, uint32_t parts, qg_engine **engine);
 /* The same with another built-in model than the Gen one. */
 int cli_open_builtin(const cli_args *args, uint32_t parts, const char *builtin, qg_engine **engine);
-
-/* A JSON message list -> messages, whose texts live in list.  Content: a string, null (empty) or a
- * list of {"type":"text","text":…} parts, joined.  Free messages with qg_mfree; joined parts live
- * in *store. */
-qg_status cli_messages(const json_t *list, qg_message **messages, size_t *n, json_t *store,
-                       qg_err *err);
 
 #endif

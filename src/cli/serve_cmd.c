@@ -51,6 +51,10 @@ int cmd_serve(const cli_args *args)
     if (opt.policy && !*opt.policy)
         opt.policy = NULL;
     opt.audit_log = args->audit_log;
+    if (args->max_connections)
+        opt.http.connections = (uint32_t)args->max_connections;
+    if (args->max_connections_addr)
+        opt.http.connections_addr = (uint32_t)args->max_connections_addr;
     opt.probe_ms = args->probe_ms;
     opt.request_timeout_ms = args->request_timeout_s * 1000;
     opt.log = log_line;

@@ -1,6 +1,7 @@
 /* POST /request, /response: agentgateway's webhook guardrail.  A rejection without status_code
  * would be read as a pass. */
 #include "serve/outcome.h"
+#include "serve/tool_calls.h"
 
 static qg_status request_read(qg_serve_job *job)
 {
@@ -13,7 +14,7 @@ static qg_status request_read(qg_serve_job *job)
     return qg_serve_ask_messages(job, 0, &m);
 }
 
-/* A choice may consist of tool calls alone: nothing to judge. */
+/* A choice that says and calls nothing has nothing to judge. */
 static qg_status response_read(qg_serve_job *job)
 {
     json_t *body, *choices;
@@ -25,10 +26,13 @@ static qg_status response_read(qg_serve_job *job)
         const json_t *message = json_object_get(json_array_get(choices, i), "message");
         const json_t *content = json_object_get(message, "content");
         qg_text text;
-        if (json_is_null(content))
-            continue;
-        QG_TRY(qg_content_read(&job->arena, content, "body.body.choices.message.content", &text,
+        if (!content && !qg_has_calls(message))
+            return qg_fault_set(&job->fault, QG_ERR_FORMAT, "A message needs a content.",
+                                "body.body.choices.%zu.message.content", i);
+        QG_TRY(qg_message_text(&job->arena, message, "body.body.choices.message.content", &text,
                                &job->fault));
+        if (text.n == 0)
+            continue;
         QG_TRY(qg_serve_ask_text(job, n++, "assistant", qg_slice_of(text.p, text.n)));
     }
     job->n_asks = n;

@@ -1,6 +1,7 @@
 /* POST /beta/litellm_basic_guardrail_api: LiteLLM's generic guardrail.  A response comes without
  * its prompt: the request of the same call was kept, so that the reply is judged as a reply. */
 #include "serve/outcome.h"
+#include "serve/tool_calls.h"
 
 #include "base/mem.h"
 
@@ -12,37 +13,33 @@ typedef struct litellm_job {
     qg_slice policy;
 } litellm_job;
 
-/* Of what was sent, the arguments of tool calls are text too. */
-static const json_t *arguments_of(const json_t *call)
-{
-    const json_t *arguments = json_object_get(json_object_get(call, "function"), "arguments");
-    return json_string_length(arguments) ? arguments : NULL;
-}
-
 static size_t count_texts(const json_t *texts, const json_t *calls)
 {
     size_t i, n = 0;
     const json_t *item;
     json_array_foreach (texts, i, item)
         n += json_string_length(item) > 0;
-    json_array_foreach (calls, i, item)
-        n += arguments_of(item) != NULL;
-    return n;
+    return n + json_array_size(calls);
 }
 
 /* The messages kept (may be none) and the text behind them. */
 static qg_status ask_reply(qg_serve_job *job, size_t i, const qg_messages *before, const char *role,
-                           const json_t *text)
+                           qg_text text)
 {
     qg_messages m = {.n = before->n + 1};
-    qg_slice said = qg_json_slice(text);
     m.p = qg_arena_calloc(&job->arena, m.n, sizeof *m.p);
     if (!m.p)
         return qg_fault_set(&job->fault, job->arena.why, "Out of memory.", "body.texts");
     if (before->n)
         memcpy(m.p, before->p, before->n * sizeof *m.p);
-    m.p[before->n] = (qg_message){role, {said.p, said.n}};
+    m.p[before->n] = (qg_message){role, text};
     return qg_serve_ask_messages(job, i, &m);
+}
+
+static qg_text text_of(const json_t *value)
+{
+    qg_slice text = qg_json_slice(value);
+    return (qg_text){text.p, text.n};
 }
 
 static qg_status ask_texts(qg_serve_job *job, const qg_messages *before, const char *role)
@@ -54,11 +51,14 @@ static qg_status ask_texts(qg_serve_job *job, const qg_messages *before, const c
     QG_TRY(qg_serve_asks(job, count_texts(texts, calls), "body.texts"));
     json_array_foreach (texts, i, item)
         if (json_string_length(item))
-            QG_TRY(ask_reply(job, n++, before, role, item));
+            QG_TRY(ask_reply(job, n++, before, role, text_of(item)));
     json_array_foreach (calls, i, item) {
-        const json_t *arguments = arguments_of(item);
-        if (arguments)
-            QG_TRY(ask_reply(job, n++, before, role, arguments));
+        qg_text text;
+        qg_status rc = qg_call_text(&job->arena, item, &text);
+        if (rc != QG_OK)
+            return qg_fault_set(&job->fault, rc, "The tool calls need too much memory.",
+                                "body.tool_calls");
+        QG_TRY(ask_reply(job, n++, before, role, text));
     }
     return QG_OK;
 }

@@ -3,6 +3,8 @@
 #include "serve/messages.h"
 
 #include "base/limits.h"
+#include "serve/serve.h"
+#include "serve/tool_calls.h"
 
 #include <stdio.h>
 
@@ -93,13 +95,29 @@ static qg_status read_content(qg_arena *arena, const json_t *message, const char
     *out = (qg_text){"", 0};
     if (!content && !calls)
         return qg_fault_set(fault, QG_ERR_FORMAT, "A message needs a content.", "%s", place);
-    if (last && (!content || json_is_null(content)))
-        return qg_fault_set(fault, QG_ERR_ARG,
-                            "The last message has no text to judge; tool calls are not read.", "%s",
+    bool empty = !content || json_is_null(content);
+    if (last && empty && !qg_has_calls(message))
+        return qg_fault_set(fault, QG_ERR_ARG, "The last message has no text to judge.", "%s",
                             place);
-    if (!content || json_is_null(content))
-        return QG_OK;
-    return qg_content_read(arena, content, place, out, fault);
+    if (!empty)
+        QG_TRY(qg_content_read(arena, content, place, out, fault));
+    qg_status rc = qg_calls_add(arena, message, out);
+    return rc == QG_OK
+               ? rc
+               : qg_fault_set(fault, rc, "The tool calls need too much memory.", "%s", place);
+}
+
+qg_status qg_message_text(qg_arena *arena, const json_t *message, const char *where, qg_text *out,
+                          qg_fault *fault)
+{
+    const json_t *content = json_object_get(message, "content");
+    *out = (qg_text){"", 0};
+    if (content && !json_is_null(content))
+        QG_TRY(qg_content_read(arena, content, where, out, fault));
+    qg_status rc = qg_calls_add(arena, message, out);
+    return rc == QG_OK
+               ? rc
+               : qg_fault_set(fault, rc, "The tool calls need too much memory.", "%s", where);
 }
 
 qg_status qg_messages_read(qg_arena *arena, const json_t *list, const char *where, qg_messages *out,
@@ -130,4 +148,19 @@ qg_status qg_messages_read(qg_arena *arena, const json_t *list, const char *wher
         QG_TRY(read_content(arena, message, where, i, i + 1 == n, &out->p[i].content, fault));
     }
     return QG_OK;
+}
+
+/* For whoever has no request to answer. */
+qg_status qg_serve_messages(const json_t *list, qg_arena *arena, const qg_message **messages,
+                            size_t *n, qg_err *err)
+{
+    qg_fault fault;
+    qg_messages out = {0};
+    qg_status rc = qg_messages_read(arena, list, "messages", &out, &fault);
+    *messages = out.p;
+    *n = out.n;
+    if (rc == QG_OK)
+        return rc;
+    return qg_fail(err, rc == QG_ERR_ARG ? QG_ERR_FORMAT : rc, "%s: %s", fault.param,
+                   fault.err.msg);
 }

@@ -1,6 +1,7 @@
 /* A Pipelines server with one filter, "qguard": Open WebUI asks it before each chat (inlet) and
  * shows it each answer (outlet).  What it sends comes back unchanged but for what is blocked. */
 #include "serve/outcome.h"
+#include "serve/tool_calls.h"
 
 #include <stdio.h>
 
@@ -111,10 +112,11 @@ static qg_status outlet_read(qg_serve_job *job)
     json_t *body = json_object_get(job->root, "body");
     json_t *messages = json_object_get(body, "messages");
     int64_t last = last_of(messages, "assistant");
-    const json_t *content =
-        last < 0 ? NULL : json_object_get(json_array_get(messages, (size_t)last), "content");
-    if (!content || json_is_null(content) ||
-        (json_is_string(content) && json_string_length(content) == 0)) {
+    const json_t *said = last < 0 ? NULL : json_array_get(messages, (size_t)last);
+    const json_t *content = json_object_get(said, "content");
+    bool empty = !content || json_is_null(content) ||
+                 (json_is_string(content) && json_string_length(content) == 0);
+    if (empty && !qg_has_calls(said)) {
         p->body = body;
         if (!json_is_object(body))
             return qg_fault_set(&job->fault, QG_ERR_FORMAT, "body must be an object.", "body.body");
@@ -186,6 +188,8 @@ static void outlet_answer(qg_serve_job *job)
             qg_serve_reply(job, NULL);
             return;
         }
+        json_object_del(p->said, "tool_calls");
+        json_object_del(p->said, "function_call");
         replace_texts(json_object_get(p->said, "output"), o.message, DEPTH);
     }
     give_back(p);

@@ -54,6 +54,15 @@ void qg_serve_options_init(qg_serve_options *opt);
  * is ignored. QG_OK after a clean end; QG_ERR_IO when it cannot listen; else as qg_engine_open. */
 qg_status qg_serve(const qg_serve_options *opt, qg_err *err);
 
+/* Reads a JSON message list (a json_t array) as every route does: text parts are joined, tool calls
+ * are text, the last message must have something to judge.  Texts live in list or in arena,
+ * messages
+ * [*n] in arena.  QG_ERR_FORMAT names the place: "messages.1.content: …"; QG_ERR_TOO_LONG,
+ * QG_ERR_NOMEM. */
+struct json_t;
+qg_status qg_serve_messages(const struct json_t *list, qg_arena *arena, const qg_message **messages,
+                            size_t *n, qg_err *err);
+
 /* A setting of a --config file: a flag's name and its value (NULL: the flag alone). */
 typedef struct qg_config_word {
     char *key, *value;

@@ -128,7 +128,7 @@ def test_messages_that_are_not_messages(run_qguard):
                     {"role": "user", "content": 3}, {"role": "user", "content": [{"text": 3}]},
                     {"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, 3, None):
         done = run_qguard("check", "--messages", "-", input=json.dumps([message]))
-        assert done.returncode == 1 and not done.stdout and "messages[0]" in done.stderr, message
+        assert done.returncode == 1 and not done.stdout and "messages.0" in done.stderr, message
 
 
 def test_what_the_template_does_not_show_is_not_judged(run_qguard):

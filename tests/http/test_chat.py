@@ -76,7 +76,7 @@ def test_message_without_content(server):
 
 
 @pytest.mark.parametrize("last", [{"role": "user", "content": None},
-                                  {"role": "assistant", "tool_calls": [{"id": "1"}]},
+                                  {"role": "assistant", "tool_calls": None},
                                   {"role": "assistant", "content": None, "tool_calls": []}])
 def test_nothing_to_judge_is_not_safe(server, last):
     body = json.dumps({"messages": [{"role": "user", "content": "hello"}, last]})
