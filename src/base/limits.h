@@ -84,6 +84,22 @@
 #define QG_MAX_STREAM_LINE     (256u * 1024)
 #define QG_MAX_HTTP_SESSIONS   4096 /* half of what an engine opens: streams always find room */
 #define QG_HTTP_SESSION_IDLE_S 600  /* the engine lets go of the memory after 300: 410, then 404 */
+
+/* Replies on their way through the gateway.  The largest events are the last ones of the Responses
+ * protocol, which repeat the whole reply; what a reply holds beyond the third number makes its
+ * owner read no more for a while.  Context: bytes of a text that a fresh session reads again. */
+#define QG_MAX_SSE_EVENT    (4u * 1024 * 1024)
+#define QG_MAX_REPLY_BODY   (16u * 1024 * 1024) /* not streamed */
+#define QG_REPLY_HELD_BYTES (256u * 1024)
+#define QG_REPLY_KEPT_BYTES (4u * 1024 * 1024)  /* texts that its protocol says again at the end */
+#define QG_MAX_REPLY_OUT    (32u * 1024 * 1024) /* waiting for the client */
+#define QG_MAX_REPLY_LANES  512
+#define QG_MAX_REPLY_MARKS  65536 /* texts in one event or body */
+#define QG_REPLY_CONTEXT    4096
+#define QG_REPLY_SENTENCE   2000 /* bytes; a longer sentence leaves by tokens */
+#define QG_MAX_REPLY_HITS   16
+#define QG_MAX_REPLY_DEPTH  32 /* nesting of a reply's JSON */
+
 /* chat templates.  Those of the families we know are 4 to 30 KB, and render 1,000 messages in
  * fewer than 100,000 steps; a template comes with the model, so it is not trusted.  A step is a
  * node evaluated, an element or 256 bytes touched. */

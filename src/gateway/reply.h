@@ -108,6 +108,7 @@ typedef struct qg_reply_state {
     bool abort_upstream; /* nothing more is wanted from the upstream */
     bool pause;          /* more is held than should be: read no more from the upstream for now */
     bool done;           /* nothing more will be put into the output */
+    bool judging;        /* a lane is still to be answered (shadow mode goes on when it is done) */
     bool retry;          /* may_retry: stopped before anything has left; see there */
     qg_reply_outcome outcome;
     const char *sentence; /* of a failure; "" else */

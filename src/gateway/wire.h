@@ -66,6 +66,10 @@ typedef struct qg_wire_note {
     bool filtered;       /* something was taken away */
 } qg_wire_note;
 
+/* Appends a note as a member of content_filter_results, keyed by its category in small letters:
+ * "violent":{"filtered":false,"detected":true,"severity":"medium",…} (CONTRACTS 10.3). */
+qg_status qg_wire_note_put(const qg_wire_note *note, qg_buf *out);
+
 /* An error body of the protocol (JSON, no newline).  http: the status it goes with; code: a word
  * such as "content_filter", "upstream_error", "judge_unavailable"; note may be NULL. */
 qg_status qg_wire_error(qg_proto proto, int http, const char *code, const char *sentence,
