@@ -57,10 +57,10 @@ struct qg_lane {
     uint64_t released; /* bytes that have left (the owner's) */
     uint64_t *ends;    /* [n_ends] bytes: segments that end, not yet judged */
     size_t n_ends, ends_cap;
-    uint64_t last_end;         /* the last one ever */
+    uint64_t last_end;             /* the last one ever */
     uint64_t whole_from, whole_to; /* the owner's: its last text that stood for itself */
-    bool carry;                /* a fresh session reads context first */
-    uint64_t patience, waited; /* texts of others that an open segment waits for, and has */
+    bool carry;                    /* a fresh session reads context first */
+    uint64_t patience, waited;     /* texts of others that an open segment waits for, and has */
 
     /* judge */
     bool busy, fresh, asked_last, stopped, unjudged;

@@ -27,7 +27,9 @@ typedef struct qg_sse_event {
     bool has_data; /* false: comments and blank lines alone */
 } qg_sse_event;
 
+/* Allocates nothing. */
 void qg_sse_init(qg_sse *s);
+/* Half-read events go, too. */
 void qg_sse_free(qg_sse *s);
 
 /* Takes bytes from the front of *in up to the end of the next event.  *got false: all of *in is
