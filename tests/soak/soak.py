@@ -7,6 +7,8 @@ First every question is asked alone; what comes then is the expectation, but for
 Then workers ask at random over kept connections, and in parts of the time beside them: many idle connections, many
 open streams, readers that take some bytes a second, clients that are killed in mid-body, readers that vanish.  An
 answer that is lost, swapped or other than expected is an error, as is memory that grows after the first half.
+On a machine that stops this program for seconds the server's deadlines pass meanwhile: connections lost then are
+counted apart ("lost while stopped").
 The last line says what happened; the status is 0 only without an error.
 """
 import argparse
@@ -103,7 +105,7 @@ class Soak:
     def __init__(self, args):
         self.args, self.port, self.process = args, None, None
         self.counts, self.errors, self.rss = {}, [], []
-        self.stop_at = self.begin = 0
+        self.stop_at = self.begin = self.stalled = 0
 
     def count(self, what, n=1):
         self.counts[what] = self.counts.get(what, 0) + n
@@ -113,6 +115,22 @@ class Soak:
         if len(self.errors) < 20:
             self.errors.append(text)
             print("ERROR", text, flush=True)
+
+    def lost(self, text):
+        """A connection that ended early: an error, unless the whole machine stood still."""
+        if time.monotonic() < self.stalled:
+            self.count("lost while stopped")
+        else:
+            self.error(text)
+
+    async def clock(self):
+        while self.running():
+            before = time.monotonic()
+            await asyncio.sleep(0.2)
+            late = time.monotonic() - before - 0.2
+            if late > 2:
+                self.stalled = time.monotonic() + 75
+                self.count("stopped, s", round(late))
 
     def start_server(self):
         command = [self.args.command, "serve", "--port", "0", "--quiet", "--log", "note", "--kv-cache-mib", "256"]
@@ -150,7 +168,7 @@ class Soak:
                 status, headers, body = await client.ask("POST", question.path, question.body,
                                                          f"X-Request-Id: {mark}\r\n{question.headers}")
             except (Lost, asyncio.TimeoutError) as error:
-                self.error(f"lost: {question.path}: {error!r}")
+                self.lost(f"lost: {question.path}: {error!r}")
                 client.close()
                 continue
             self.count("answers")
@@ -181,7 +199,7 @@ class Soak:
                     if status != 200:
                         self.error(f"health: {status}")
                 except (Lost, OSError, asyncio.TimeoutError) as error:
-                    self.error(f"idle: {error!r}")
+                    self.lost(f"idle: {error!r}")
         while self.running() and self.part(0, last):
             if self.part(first, last):
                 alive = [c for c in open_now if c.reader and not c.reader.at_eof()]
@@ -231,7 +249,7 @@ class Soak:
                         break
                     self.count("stream turns")
             except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as error:
-                self.error(f"stream {number}: {error!r} {status} {got[-200:]!r}")
+                self.lost(f"stream {number}: {error!r} {status} {got[-200:]!r}")
                 await asyncio.sleep(1)
             finally:
                 if head:
@@ -342,7 +360,7 @@ class Soak:
         jobs += [self.idle(0, 0.25)] if self.args.idle else []
         jobs += [self.stream_reader(i, 0.25, 0.5, streams, gate) for i in range(self.args.readers)]
         jobs += [self.slow_reader(i) for i in range(4)] + [self.vanisher(i) for i in range(4)]
-        jobs += [self.killer(), self.watch()]
+        jobs += [self.killer(), self.watch(), self.clock()]
         for done in await asyncio.gather(*jobs, return_exceptions=True):
             if isinstance(done, Exception):
                 self.error(f"the client: {done!r}")
