@@ -40,6 +40,42 @@ static qg_status make(qg_serve_ask *ask, qg_result **out, qg_err *err)
     return qg_shown_rule_result(ask->job->srv->engine, ask->phase, ask->match.rule, out, err);
 }
 
+static qg_status scan_raw_text(qg_serve_ask *ask, qg_slice text, qg_err *err)
+{
+    const qg_rules *rules = qg_policy_rules(ask->job->policy);
+    qg_rule_hit other;
+    bool known, also = false;
+    qg_slice own = qg_raw_inside(&ask->job->srv->raw, text, &ask->phase, &known);
+    const qg_text judged = {own.p, own.n};
+    if (!known)
+        ask->phase = QG_PHASE_PROMPT;
+    QG_TRY(qg_shown_rules(rules, ask->phase, judged, &ask->by_rule, &ask->match, err));
+    if (!known) /* the rules for replies may be meant as well */
+        QG_TRY(qg_shown_rules(rules, QG_PHASE_RESPONSE, judged, &also, &other, err));
+    if (also && (!ask->by_rule || other.rule->severity > ask->match.rule->severity)) {
+        ask->by_rule = true;
+        ask->match = other;
+        ask->phase = QG_PHASE_RESPONSE;
+    }
+    return QG_OK;
+}
+
+/* A prompt of tokens is read as the model reads it, and only what its caller put into the template
+ * is held against the rules. */
+static qg_status scan_raw(qg_serve_ask *ask, qg_err *err)
+{
+    const qg_rules *rules = qg_policy_rules(ask->job->policy);
+    char *text;
+    size_t n;
+    if (!qg_rules_n(rules, QG_PHASE_PROMPT) && !qg_rules_n(rules, QG_PHASE_RESPONSE))
+        return QG_OK;
+    QG_TRY(qg_detokenize(ask->job->srv->engine, ask->request.ids, ask->request.n_ids, false, &text,
+                         &n, err));
+    qg_status rc = scan_raw_text(ask, qg_slice_of(text, n), err);
+    qg_free(text);
+    return rc;
+}
+
 qg_status qg_serve_policy_ask(qg_serve_ask *ask, bool *decided, qg_err *err)
 {
     const qg_rules *rules = qg_policy_rules(ask->job->policy);
@@ -49,10 +85,12 @@ qg_status qg_serve_policy_ask(qg_serve_ask *ask, bool *decided, qg_err *err)
         QG_TRY(keep_scope(ask, err));
     }
     set_deadline(ask);
-    if (!ask->request.n_messages)
-        return QG_OK;
-    const qg_message *last = &ask->request.messages[ask->request.n_messages - 1];
-    QG_TRY(qg_shown_rules(rules, ask->phase, last->content, &ask->by_rule, &ask->match, err));
+    if (ask->request.n_messages) {
+        const qg_message *last = &ask->request.messages[ask->request.n_messages - 1];
+        QG_TRY(qg_shown_rules(rules, ask->phase, last->content, &ask->by_rule, &ask->match, err));
+    } else {
+        QG_TRY(scan_raw(ask, err));
+    }
     *decided = ask->by_rule && ask->match.rule->final;
     return *decided ? make(ask, &ask->result, err) : QG_OK;
 }

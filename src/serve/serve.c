@@ -248,6 +248,7 @@ static qg_status open_engines(qg_server *srv, qg_err *err)
     QG_TRY(qg_engine_open(&srv->engine, &srv->opt->engine, err));
     qg_engine_info(srv->engine, &srv->info);
     name_model(srv);
+    qg_raw_open(&srv->raw, srv->engine);
     QG_TRY(open_stream(srv, err));
     srv->sessions = qg_sessions_open();
     qg_probe_init(&srv->probe, srv->info.stream ? NULL : srv->engine, false);
@@ -272,6 +273,7 @@ static qg_status serve(qg_server *srv, qg_err *err)
     qg_worker_close(srv->worker);
     qg_http_close(srv->http);
     qg_sessions_close(srv->sessions);
+    qg_raw_close(&srv->raw);
     if (srv->http)
         say(srv, QG_SERVE_LOG_NOTE, "stopped");
     return rc;

@@ -6,6 +6,7 @@
 #include "serve/messages.h"
 #include "serve/pairs.h"
 #include "serve/probe.h"
+#include "serve/raw_prompt.h"
 #include "serve/serve.h"
 #include "svc/admission.h"
 #include "svc/audit.h"
@@ -36,6 +37,7 @@ typedef struct qg_server {
     qg_audit *audit; /* NULL: none is kept */
     qg_cors cors;
     qg_pairs *pairs;
+    qg_raw raw;
     qg_http *http;
     qg_worker *worker; /* submits what is long */
     int signal_fd;

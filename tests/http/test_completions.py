@@ -81,3 +81,41 @@ def test_tokenize(server):
     assert post(server, "/tokenize", {"messages": "template"}).status == 400
     assert post(server, "/detokenize", {"tokens": [-1]}).error["param"] == "body.tokens.0"
     assert post(server, "/tokenize", {"prompt": "x", "model": "nope"}).status == 404
+
+
+# ---- rules of the policy: a prompt that the caller rendered must not pass by them -----------------
+
+def framed(text, reply=None):
+    """What the fake template makes of a conversation."""
+    said = '"},{"role":"assistant","content":"' + reply if reply is not None else ""
+    return '{"messages":[{"role":"user","content":"' + text + said + '"}],"add_generation_prompt":true}'
+
+
+@pytest.fixture(scope="module")
+def ruled(fake_binary, tmp_path_factory):
+    import conftest
+    policy = tmp_path_factory.mktemp("rules") / "policy.yaml"
+    policy.write_text("version: 1\nrules:\n  - {contains: secret plan, severity: Unsafe, category: PII}\n"
+                      "  - {contains: finally, severity: Controversial, category: Jailbreak, final: true}\n"
+                      "  - {contains: only replies, severity: Unsafe, category: Violent, in: [response]}\n"
+                      "  - {contains: only prompts, severity: Unsafe, category: Violent, in: [prompt]}\n"
+                      "  - {contains: add_generation_prompt, severity: Unsafe, category: Violent}\n"
+                      "  - {contains: role, severity: Unsafe, category: Violent, in: [prompt]}\n")
+    with conftest.running([fake_binary, "--policy", policy]) as server:
+        yield server
+
+
+RAW = [("hi", "Safe"), ("the secret plan", "Unsafe"), ("say finally", "Controversial"), ("finally the secret plan", "Controversial"),
+       ("only replies", "Unsafe"), ("only prompts", "Unsafe"),  # without a frame it may be either
+       (framed("hi"), "Safe"),  # words of the template are not the caller's
+       (framed("the secret plan"), "Unsafe"), (framed("say finally"), "Controversial"),
+       (framed("hi", "only replies"), "Unsafe"), (framed("x") + " the secret plan", "Unsafe"), ("x" + framed("hi"), "Unsafe")]
+
+
+@pytest.mark.parametrize("text, label", RAW)
+def test_rules_hold_for_raw_prompts(ruled, text, label):
+    for prompt in (text, [text], list(text.encode()), [list(text.encode())]):
+        got = ask(ruled, PATH, {"prompt": prompt, "max_tokens": 50})["choices"][0]["text"]
+        assert got.startswith(f"Safety: {label}"), prompt
+    got = ask(ruled, PATH, {"prompt": text, "max_tokens": 50, "n": 2, "temperature": 1})["choices"]
+    assert all(("sampled" if label == "Safe" else label) in choice["text"] for choice in got)

@@ -177,6 +177,8 @@ class Soak:
             if status in (429, 503) and headers.get("retry-after"):
                 self.count("busy")
                 await asyncio.sleep(0.2)
+            elif b"deadline_exceeded" in body or status == 504:
+                self.lost(f"late: {question.path} {body[:200]!r}")
             elif (status, plain(question, body)) != expected[k]:
                 self.error(f"other than alone: {question.path} {question.body[:80]!r}: {status} {body[:300]!r}")
             if n % 500 == 0:
