@@ -20,8 +20,10 @@ enum {
     CMD_POLICY = 1u << 9,
     CMD_STREAM = 1u << 10,
     CMD_AUDIT = 1u << 11,
+    CMD_GATEWAY = 1u << 12,
     CMD_MODEL = CMD_STREAM | CMD_CHECK | CMD_TOKENIZE | CMD_RENDER | CMD_LOGITS | CMD_INSPECT |
                 CMD_SERVE | CMD_BENCH,
+    CMD_ENGINE = CMD_MODEL | CMD_GATEWAY, /* opens a model, which may not be called --model */
 };
 
 typedef struct cli_list {
@@ -35,13 +37,15 @@ typedef struct cli_args {
     const char *model, *cpu, *dtype, *decode, *special, *response, *response_file, *messages, *host;
     const char *log, *cache, *policy, *audit_log, *stream_model, *threshold, *uds, *chat_template;
     const char *api_key_file, *allowed_origins, *category_map;
-    cli_list names, api_keys, category_thresholds;
+    const char *gen_model, *upstream_key_env, *ca_file;
+    cli_list names, api_keys, category_thresholds, upstreams;
+    int32_t judge_ms, upstream_timeout_s, upstream_stall_s;
     int32_t threads, max_model_len, port, concurrency, step_rows, request_timeout_s, probe_ms,
         max_jobs, max_connections, max_connections_addr;
     int32_t kv_mib, prompt_tokens, repeat;
     bool quiet, no_prefix_cache, json, jsonl, exit_verdict, decode_ids, skip_special, ids, measure,
         csv, quick, no_own_categories;
-    bool loose, help;
+    bool loose, help, live;
     const char *positional[4];
     int32_t n_positional;
 } cli_args;
@@ -76,5 +80,6 @@ int cmd_stream(const cli_args *args);
 int cmd_bench(const cli_args *args);
 int cmd_policy(const cli_args *args);
 int cmd_audit(const cli_args *args);
+int cmd_gateway(const cli_args *args);
 
 #endif

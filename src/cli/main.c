@@ -28,6 +28,13 @@ const cli_command cli_commands[] = {
      "would change the answers and is not in this version is refused.  --config FILE reads flags "
      "from a YAML file (served-model-name: [a, b]); the command line wins.",
      1, cmd_serve},
+    {"gateway", CMD_GATEWAY, "--upstream URL [options]",
+     "Stand in front of a chat model; nothing unjudged leaves",
+     "Takes /v1/chat/completions, /v1/completions, /v1/responses and /v1/messages, plain and "
+     "streaming, and /v1/models.  The prompt is judged before the upstream is called, the reply "
+     "token by token while it streams; what the policy blocks never reaches the reader "
+     "(docs/GATEWAY.md).",
+     0, cmd_gateway},
     {"tokenize", CMD_TOKENIZE, "[options]", "Text on standard input to token ids, and back",
      "With --jsonl: rows {\"text\":…} -> {\"ids\":[…]}; with --decode: rows {\"ids\":[…]} -> "
      "{\"text\":…}.",
@@ -95,7 +102,7 @@ static const cli_command *find(const char *name)
 
 static int unknown(const char *name)
 {
-    static const char *const planned[] = {"gateway", "label", "eval", "pull"};
+    static const char *const planned[] = {"label", "eval", "pull"};
     for (size_t i = 0; i < QG_COUNT(planned); i++)
         if (!strcmp(planned[i], name)) {
             fprintf(stderr, "qguard: '%s' is not in this version\n", name);
@@ -108,14 +115,22 @@ static int unknown(const char *name)
 
 static int parse_and_run(const cli_command *command, int argc, char **argv)
 {
-    cli_args args = {.port = 8000, .concurrency = 32, .request_timeout_s = 60, .probe_ms = 10000};
+    cli_args args = {.port = 8000,
+                     .concurrency = 32,
+                     .request_timeout_s = 60,
+                     .probe_ms = 10000,
+                     .judge_ms = 10000,
+                     .upstream_timeout_s = 300,
+                     .upstream_stall_s = 120};
+    if (command->bit == CMD_GATEWAY)
+        args.port = 8080;
     if (!cli_parse(command, argc, argv, &args))
         return EXIT_USAGE;
     if (args.help) {
         cli_help(command);
         return cli_finish(EXIT_DONE);
     }
-    if (command->bit != CMD_SERVE)
+    if (command->bit != CMD_SERVE && command->bit != CMD_GATEWAY)
         signal(SIGINT, interrupted);
     return cli_finish(command->run(&args));
 }

@@ -30,6 +30,7 @@ qg_http_chan *qg_http_chan_new(qg_http_req *req, const qg_http_chan_events *on, 
     c->req = req;
     c->on = on;
     c->ud = ud;
+    c->late = req->whole;
     qg_buf_init(&c->out, QG_MAX_CHAN_OUT_BYTES);
     atomic_init(&c->queued, false);
     req->chan = c;
@@ -131,6 +132,11 @@ void qg_http_chan_pause(qg_http_chan *c, bool paused)
     c->paused = paused;
 }
 
+void qg_http_chan_break(qg_http_chan *c)
+{
+    c->broken = true;
+}
+
 void qg_http_chan_finish(qg_http_chan *c, int code)
 {
     if (!c->req || c->finishing)
@@ -220,7 +226,7 @@ static uint32_t wanted(const qg_http_chan *c)
     uint32_t events = qg_http_chan_pending(c) || c->hungry ? EPOLLOUT : 0;
     if (c->socket)
         events |= EPOLLRDHUP | (qg_http_socket_reads(c) ? EPOLLIN : 0);
-    else if (!c->req->whole)
+    else if (!c->req->whole || c->late)
         events |= EPOLLRDHUP;
     return events;
 }
@@ -296,7 +302,7 @@ void qg_http_chan_event(qg_http_chan *c, uint32_t events)
     enter(c);
     if (c->socket)
         qg_http_socket_event(c, events);
-    else if ((events & EPOLLRDHUP) && !c->req->whole && body_cut(c))
+    else if ((events & EPOLLRDHUP) && (c->late || (!c->req->whole && body_cut(c))))
         c->broken = true;
     settle(c);
     (void)leave(c);
@@ -347,6 +353,8 @@ void qg_http_chan_wake(qg_http_chan *c)
         c->next = first;
     while (!atomic_compare_exchange_weak_explicit(&http->woken, &first, c, memory_order_release,
                                                   memory_order_relaxed));
+    if (first)
+        return; /* whoever found the list empty wakes the thread */
     while (write(fd, &one, sizeof one) < 0 && errno == EINTR)
         continue;
 }

@@ -35,8 +35,10 @@ typedef struct qg_http_chan_events {
     void (*gone)(void *ud);
 } qg_http_chan_events;
 
-/* In head(): the request's body comes as data().  Whatever was refused until here is answered as
- * usual.  NULL when out of memory.  events live for ever. */
+/* In head(): the request's body comes as data().  Or in full(), when it is all there: then neither
+ * data() nor end() comes, the channel should be paused (the client owes nothing), and a client that
+ * closes its side has gone.  Whatever was refused until here is answered as usual.  NULL when out
+ * of memory.  events live for ever. */
 qg_http_chan *qg_http_chan_body(qg_http_req *req, const qg_http_chan_events *events, void *ud);
 
 /* In full(), of a GET: takes over as a WebSocket.  max_bytes: of a message; a longer one ends the
@@ -62,6 +64,8 @@ size_t qg_http_chan_pending(const qg_http_chan *chan);
  * QG_HTTP_CHAN_AHEAD).  Channels begin unpaused. */
 void qg_http_chan_pause(qg_http_chan *chan, bool paused);
 enum { QG_HTTP_CHAN_AHEAD = 64 * 1024 };
+/* Breaks the connection off, so that the client sees an answer that did not end. */
+void qg_http_chan_break(qg_http_chan *chan);
 /* No more will be written: what is queued goes out, then the connection is closed.  code: the
  * close code of a socket (1000 = well done). */
 void qg_http_chan_finish(qg_http_chan *chan, int code);

@@ -1,0 +1,74 @@
+#include "cli/io.h"
+#include "gateway/gateway.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void log_line(void *ud, qg_gateway_log level, const char *line)
+{
+    const cli_args *args = ud;
+    bool quiet = args->log && !strcmp(args->log, "quiet");
+    bool notes = args->log && !strcmp(args->log, "note");
+    if (!quiet && !(notes && level == QG_GATEWAY_LOG_ACCESS))
+        fprintf(stderr, "qguard: %s\n", line);
+}
+
+/* The upstream's key: from a variable, since a command line is for everybody to read. */
+static bool take_key(const cli_args *args, qg_gateway_options *opt)
+{
+    if (!args->upstream_key_env)
+        return true;
+    opt->upstream_key = getenv(args->upstream_key_env);
+    if (opt->upstream_key && *opt->upstream_key)
+        return true;
+    fprintf(stderr, "qguard: gateway: the variable %s (--upstream-key-env) is not set\n",
+            args->upstream_key_env);
+    return false;
+}
+
+static void take_judge(const cli_args *args, qg_gateway_options *opt)
+{
+    opt->gen_model = args->gen_model;
+    opt->judge_ms = args->judge_ms;
+    opt->policy = args->policy ? args->policy : getenv("QGUARD_POLICY");
+    if (opt->policy && !*opt->policy)
+        opt->policy = NULL;
+    if (!opt->engine.model && !args->quiet)
+        fprintf(stderr, "qguard: no --stream-model given: judging with the built-in demonstration "
+                        "model, a toy; do not rely on its verdicts\n");
+}
+
+int cmd_gateway(const cli_args *args)
+{
+    cli_args local = *args;
+    qg_gateway_options opt;
+    qg_err err;
+
+    if (!args->upstreams.n)
+        return cli_usage("gateway: --upstream URL is missing");
+    const char *key = getenv("QGUARD_API_KEY");
+    if (key && *key && !local.api_keys.n)
+        local.api_keys.at[local.api_keys.n++] = key;
+    qg_gateway_options_init(&opt);
+    cli_engine_options(&local, QG_PART_ALL, &opt.engine);
+    opt.engine.model = args->stream_model; /* QGUARD_MODEL is a Gen model, as a rule */
+    opt.upstreams = local.upstreams.at;
+    opt.n_upstreams = (size_t)local.upstreams.n;
+    if (!take_key(args, &opt))
+        return EXIT_FAILED;
+    opt.ca_file = args->ca_file;
+    take_judge(args, &opt);
+    if (args->host)
+        opt.host = args->host;
+    opt.port = (uint16_t)args->port;
+    opt.api_keys = local.api_keys.at;
+    opt.n_api_keys = (size_t)local.api_keys.n;
+    opt.api_key_file = args->api_key_file;
+    opt.audit_log = args->audit_log;
+    opt.header_ms = args->upstream_timeout_s * 1000;
+    opt.stall_ms = args->upstream_stall_s * 1000;
+    opt.live = args->live;
+    opt.log = log_line;
+    opt.log_ud = &local;
+    return qg_gateway(&opt, &err) == QG_OK ? EXIT_DONE : cli_fail(&err);
+}

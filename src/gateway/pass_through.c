@@ -1,0 +1,110 @@
+/* What goes through as it is: the list of models. */
+#include "base/mem.h"
+#include "gateway/gate.h"
+
+#include <stdio.h>
+
+enum { LONGEST = 8 * 1024 * 1024, TIMEOUT_MS = 30000 };
+
+typedef struct pass {
+    qg_gate *gate;
+    qg_http_req *req;
+    const qg_upstream *upstream;
+    qg_client_call *call;
+    qg_buf body;
+    char type[QG_HTTP_VALUE_BYTES];
+    int status;
+    qg_client_cause cause;
+} pass;
+
+static bool on_head(void *ud, qg_client_call *call, int status)
+{
+    pass *p = ud;
+    qg_slice type = qg_client_answer_header(call, "Content-Type");
+    p->status = status;
+    snprintf(p->type, sizeof p->type, "%.*s", (int)type.n, type.p ? type.p : "");
+    return true;
+}
+
+static bool on_data(void *ud, const char *bytes, size_t n)
+{
+    return qg_buf_add(&((pass *)ud)->body, bytes, n) == QG_OK;
+}
+
+static void on_done(void *ud, const qg_client_end *end)
+{
+    pass *p = ud;
+    p->cause = end->cause;
+    bool well = end->cause == QG_CLIENT_WHOLE && end->status < 500;
+    qg_upstream_done(p->gate->upstreams, p->upstream, well ? QG_UPSTREAM_WELL : QG_UPSTREAM_FAILED,
+                     qg_now_us());
+    qg_http_post(p->req);
+}
+
+static void on_ready(void *ud, qg_http_req *req)
+{
+    pass *p = ud;
+    qg_http_answer answer;
+    if (p->cause != QG_CLIENT_WHOLE || p->status >= 300) {
+        qg_gate_fail(req, p->status >= 400 ? p->status : 502, "upstream_error",
+                     "The upstream did not answer.");
+        return;
+    }
+    qg_http_answer_init(&answer, p->status);
+    answer.type = "application/json";
+    answer.n = p->body.n;
+    answer.body = qg_buf_take(&p->body);
+    qg_http_reply(req, &answer);
+}
+
+static void on_gone(void *ud)
+{
+    pass *p = ud;
+    qg_client_abort(p->call);
+}
+
+static void on_free(void *ud)
+{
+    pass *p = ud;
+    qg_client_release(p->call);
+    qg_buf_free(&p->body);
+    qg_mfree(p);
+}
+
+static qg_status start(pass *p, const char *path)
+{
+    static const qg_client_events events = {on_head, on_data, on_done};
+    char url[4096], bearer[4096];
+    qg_client_header headers[2];
+    size_t n = 0;
+    snprintf(url, sizeof url, "%s%s", p->upstream->url, path);
+    snprintf(bearer, sizeof bearer, "Bearer %s", p->upstream->key);
+    qg_slice own = qg_http_header(p->req, "Authorization");
+    bool keys = p->gate->keys.n + p->gate->keys.n_lines > 0;
+    if (!*p->upstream->key && !keys && own.p)
+        snprintf(bearer, sizeof bearer, "%.*s", (int)own.n, own.p);
+    if (*p->upstream->key || (!keys && own.p))
+        headers[n++] = (qg_client_header){"Authorization", bearer};
+    const qg_client_request request = {
+        .url = url, .headers = headers, .n_headers = n, .total_ms = TIMEOUT_MS, .decode = true};
+    return qg_client_start(p->gate->client, &request, &events, p, &p->call, NULL);
+}
+
+void qg_gate_pass(qg_gate *g, qg_http_req *req, const char *path)
+{
+    static const qg_http_waiter waiter = {on_ready, on_gone, on_free};
+    const qg_upstream *u = qg_upstreams_pick(g->upstreams, qg_slice_of(NULL, 0), 0, qg_now_us());
+    pass *p = u ? qg_calloc(1, sizeof *p) : NULL;
+    if (p) {
+        *p = (pass){.gate = g, .req = req, .upstream = u};
+        qg_buf_init(&p->body, LONGEST);
+        if (start(p, path) == QG_OK) {
+            qg_http_wait(req, &waiter, p);
+            return;
+        }
+        qg_mfree(p);
+    }
+    if (u)
+        qg_upstream_done(g->upstreams, u, QG_UPSTREAM_NOTHING, 0);
+    qg_gate_fail(req, 503, "unavailable", "The upstream cannot be called.");
+}
