@@ -83,6 +83,7 @@
  * made with POST /v1/moderations/sessions, and how long one may rest. */
 #define QG_MAX_STREAM_LINE     (256u * 1024)
 #define QG_MAX_HTTP_SESSIONS   4096 /* half of what an engine opens: streams always find room */
+#define QG_MAX_KEY_SESSIONS    1024 /* of them by one key, where there are several */
 #define QG_HTTP_SESSION_IDLE_S 600  /* the engine lets go of the memory after 300: 410, then 404 */
 
 /* Replies on their way through the gateway.  The largest events are the last ones of the Responses

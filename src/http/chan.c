@@ -310,14 +310,16 @@ void qg_http_chan_event(qg_http_chan *c, uint32_t events)
 
 void qg_http_chan_tick(qg_http_chan *c, bool late)
 {
-    bool stop = c->socket && c->http->stops && !c->ended;
+    bool stop = c->socket ? c->http->stops && !c->ended : c->http->last_words && !c->stopped;
     if (!stop && !late)
         return;
     enter(c);
     c->active = true; /* the clock starts anew: what ends now has its own time */
-    if (stop)
+    if (stop) {
+        c->stopped = true;
+        c->ended = false; /* of a body that is over the answer may still be on its way */
         end(c, QG_HTTP_STOPPING);
-    else if (!c->socket || !qg_http_socket_ping(c))
+    } else if (!c->socket || !qg_http_socket_ping(c))
         end(c, QG_HTTP_TOO_IDLE);
     settle(c);
     (void)leave(c);

@@ -18,13 +18,15 @@ typedef struct qg_http_chan qg_http_chan;
 typedef enum qg_http_chan_end {
     QG_HTTP_SAID_ALL, /* the body is over */
     QG_HTTP_TOO_IDLE, /* nothing came in time, or no answer to a ping */
-    QG_HTTP_STOPPING, /* the server is going away (sockets only: a body has an end of its own) */
+    QG_HTTP_STOPPING, /* the server is going away: sockets at once; bodies, which have an end of
+                         their own, when the time to drain is up, also after QG_HTTP_SAID_ALL */
 } qg_http_chan_end;
 
 typedef struct qg_http_chan_events {
     /* A piece of the body (n >= 1, cut anywhere) or a whole message (n >= 0, valid UTF-8). */
     void (*data)(void *ud, const char *p, size_t n);
-    /* At most once; what is under way may still be answered, then qg_http_chan_finish. */
+    /* Once (but see QG_HTTP_STOPPING); what is under way may still be answered, then
+     * qg_http_chan_finish. */
     void (*end)(void *ud, qg_http_chan_end why);
     /* Everything written has gone out: write more and return true, or false for nothing now. */
     bool (*more)(void *ud);

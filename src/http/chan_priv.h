@@ -21,10 +21,11 @@ struct qg_http_chan {
     bool started, plain; /* the answer's head was written; without chunks (HTTP/1.0) */
     bool paused, suspended;
     bool ended, finishing, done, freed;
-    bool late;   /* made when the request's body was all in */
-    bool broken; /* to be closed without ceremony */
-    bool active; /* something moved: the deadline starts anew */
-    bool hungry; /* the owner has more, but its turn is over */
+    bool late;    /* made when the request's body was all in */
+    bool stopped; /* has heard that the server is going away */
+    bool broken;  /* to be closed without ceremony */
+    bool active;  /* something moved: the deadline starts anew */
+    bool hungry;  /* the owner has more, but its turn is over */
     atomic_bool queued;
     qg_http_chan *next; /* mailbox */
 };

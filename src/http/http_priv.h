@@ -76,6 +76,7 @@ struct qg_http {
     int stops; /* how often qg_http_stop was called */
     int64_t stop_us;
     bool quiet;                    /* the listening socket is closed */
+    bool last_words;               /* the time to drain is up: body channels end themselves */
     _Atomic(qg_http_req *) inbox;  /* any thread pushes, the server's thread takes all */
     _Atomic(qg_http_chan *) woken; /* the same */
 };

@@ -17,6 +17,7 @@ enum {
     IDLE_MS = 1000,         /* longest sleep: the library listens again at its next turn only */
     TICK_MS = 100,          /* how finely deadlines are kept */
     POOL_BYTES = 64 * 1024, /* the library's memory per connection: header block, body pieces */
+    LAST_WORDS_MS = 300,    /* after the drain, for what ends a body channel */
     GIVE_UP_MS = 1000,      /* to close connections after the drain */
 };
 
@@ -134,9 +135,11 @@ static void stop_listening(qg_http *http)
     http->quiet = true;
 }
 
-static void give_up(qg_http *http)
+static void give_up(qg_http *http, bool channels)
 {
     for (qg_http_conn *conn = http->conns; conn; conn = conn->next) {
+        if (!channels && conn->req && conn->req->chan)
+            continue;
         if (conn->req)
             qg_http_drop(conn->req);
         qg_http_conn_kill(conn);
@@ -150,8 +153,9 @@ static bool drain(qg_http *http, int64_t now_us)
     stop_listening(http);
     if (http->n_conns == 0)
         return false;
-    if (http->stops > 1 || ms >= http->opt.limits.drain_ms)
-        give_up(http);
+    http->last_words = ms >= http->opt.limits.drain_ms;
+    if (http->stops > 1 || http->last_words)
+        give_up(http, http->stops > 1 || ms >= http->opt.limits.drain_ms + LAST_WORDS_MS);
     return ms < (int64_t)http->opt.limits.drain_ms + GIVE_UP_MS;
 }
 
@@ -209,7 +213,7 @@ void qg_http_close(qg_http *http)
     if (!http)
         return;
     if (http->daemon) {
-        give_up(http);
+        give_up(http, true);
         (void)MHD_run(http->daemon); /* suspended connections must not meet MHD_stop_daemon */
         qg_http_collect(http);
         qg_http_chan_collect(http);

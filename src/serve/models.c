@@ -49,11 +49,17 @@ qg_serve_error qg_serve_error_of_model(qg_slice name, qg_serve_room *room)
     };
 }
 
-static json_t *card(const qg_server *srv, const char *name)
+static json_t *card(const qg_server *srv, const char *name, const qg_model_info *info)
 {
     return json_pack("{s:s,s:s,s:I,s:s,s:s,s:n,s:i,s:[]}", "id", name, "object", "model", "created",
-                     (json_int_t)srv->created, "owned_by", "qguard", "root", srv->info.name,
-                     "parent", "max_model_len", (int)srv->info.max_model_len, "permission");
+                     (json_int_t)srv->created, "owned_by", "qguard", "root", info->name, "parent",
+                     "max_model_len", (int)info->max_model_len, "permission");
+}
+
+/* A Stream model of its own, beside the one that is served, has a card as well. */
+static bool has_stream_beside(const qg_server *srv)
+{
+    return srv->stream && srv->stream != srv->engine;
 }
 
 void qg_serve_models(qg_server *srv, qg_http_req *req)
@@ -61,7 +67,9 @@ void qg_serve_models(qg_server *srv, qg_http_req *req)
     json_t *cards = json_array();
     bool ok = cards != NULL;
     for (size_t i = 0; ok && i < srv->n_names; i++)
-        ok = json_array_append_new(cards, card(srv, srv->names[i])) == 0;
+        ok = json_array_append_new(cards, card(srv, srv->names[i], &srv->info)) == 0;
+    if (ok && has_stream_beside(srv))
+        ok = json_array_append_new(cards, card(srv, srv->stream_info.name, &srv->stream_info)) == 0;
     if (!ok) {
         json_decref(cards);
         cards = NULL;
@@ -76,11 +84,15 @@ void qg_serve_model(qg_server *srv, qg_http_req *req)
     qg_slice name = qg_slice_of(path.p + sizeof prefix - 1, path.n - (sizeof prefix - 1));
     for (size_t i = 0; i < srv->n_names; i++)
         if (qg_slice_is(name, srv->names[i])) {
-            qg_serve_json(req, card(srv, srv->names[i]));
+            qg_serve_json(req, card(srv, srv->names[i], &srv->info));
             return;
         }
     if (qg_serve_knows(srv, name)) {
-        qg_serve_json(req, card(srv, srv->names[0]));
+        qg_serve_json(req, card(srv, srv->names[0], &srv->info));
+        return;
+    }
+    if (has_stream_beside(srv) && name.n && qg_serve_knows_stream(srv, name)) {
+        qg_serve_json(req, card(srv, srv->stream_info.name, &srv->stream_info));
         return;
     }
     qg_serve_room room;

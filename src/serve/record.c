@@ -29,8 +29,7 @@ static void count(const qg_serve_ask *ask, const qg_outcome *o)
                            });
 }
 
-/* The caller's trace, the span this request is in it, and the caller's own span if there is one. */
-static void add_trace(json_t *line, const char *text)
+void qg_serve_record_trace(json_t *line, const char *text)
 {
     size_t n = strlen(text);
     if (n < QG_TRACE_PARENT_AT - 1)
@@ -50,7 +49,7 @@ static json_t *line_of(const qg_serve_ask *ask, const qg_outcome *o)
         json_pack("{s:s,s:s,s:s,s:s,s:s}", "event", "verdict", "request", qg_http_id(job->req),
                   "endpoint", qg_serve_endpoint(qg_http_path(job->req)), "key", job->key, "role",
                   ask->phase == QG_PHASE_PROMPT ? "user" : "assistant");
-    add_trace(line, qg_http_trace(job->req));
+    qg_serve_record_trace(line, qg_http_trace(job->req));
     json_object_set_new(line, "policy", json_string(qg_policy_hash(job->policy)));
     if (!r) {
         json_object_set_new(line, "error", json_string(qg_status_name(ask->status)));

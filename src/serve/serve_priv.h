@@ -292,6 +292,9 @@ void qg_serve_windows_note(const qg_serve_job *job);
 
 /* Counts what every ask came to, and writes it into the audit log; before the reply. */
 void qg_serve_record(const qg_serve_job *job);
+/* Adds to a line of the audit log the caller's trace, the span this request is in it, and the
+ * caller's own span if there is one; text: as qg_http_trace gives it. */
+void qg_serve_record_trace(json_t *line, const char *text);
 
 /* ---- models.c ---------------------------------------------------------------------------------
  */

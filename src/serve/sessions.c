@@ -38,6 +38,8 @@ typedef struct session {
     qg_stream_ask ask;
     qg_stream_result **results; /* [ask.n], NULL where there is none yet */
     size_t n_done;              /* appends that are done; the op's, while it runs */
+    size_t n_noted;             /* of them in metrics and audit log */
+    bool rolled;                /* the request has rolled back; the op's, while it runs */
 } session;
 
 struct qg_sessions {
@@ -82,6 +84,7 @@ static void destroy(qg_sessions *all, session *s)
 {
     unlink_session(all, s);
     end_request(s);
+    qg_stream_record_end(&s->op.record);
     qg_stream_op_close(&s->op);
     qg_mfree(s);
 }
@@ -93,19 +96,45 @@ void qg_sessions_close(qg_sessions *all)
     qg_mfree(all);
 }
 
-/* Forgets what was not used for long; when the table is full, also the one that was not used for
- * longest, if it is not in use right now.  False when there is still no room. */
-static bool make_room(qg_sessions *all)
+/* The least recently used of this key's, and how many it has. */
+static session *oldest_of(const qg_sessions *all, size_t key, size_t *n)
+{
+    session *found = NULL;
+    *n = 0;
+    for (session *s = all->first; s; s = s->next)
+        if (s->key == key) {
+            found = s;
+            ++*n;
+        }
+    return found;
+}
+
+/* Makes room at the expense of one that is not in use right now. */
+static bool give_way(qg_sessions *all, session *s)
 {
     enum { IN_USE_S = 30 };
+    if (s->req || qg_now_us() - s->used_us <= IN_USE_S * (int64_t)1000000)
+        return false;
+    destroy(all, s);
+    return true;
+}
+
+/* Forgets what was not used for long; when the table, or a key's part of it where there are several
+ * keys, is full, also the one of them that was not used for longest.  False when there is still no
+ * room. */
+static bool make_room(qg_server *srv, size_t key)
+{
+    qg_sessions *all = srv->sessions;
     int64_t now = qg_now_us();
+    size_t n;
     while (all->oldest && !all->oldest->req &&
            now - all->oldest->used_us > QG_HTTP_SESSION_IDLE_S * (int64_t)1000000)
         destroy(all, all->oldest);
-    if (all->n >= QG_MAX_HTTP_SESSIONS && !all->oldest->req &&
-        now - all->oldest->used_us > IN_USE_S * (int64_t)1000000)
-        destroy(all, all->oldest);
-    return all->n < QG_MAX_HTTP_SESSIONS;
+    bool shared = srv->keys.n + srv->keys.n_lines > 1;
+    session *own = shared ? oldest_of(all, key, &n) : NULL;
+    if (own && n >= QG_MAX_KEY_SESSIONS && !give_way(all, own))
+        return false;
+    return all->n < QG_MAX_HTTP_SESSIONS || give_way(all, all->oldest);
 }
 
 /* Another key's session is as good as none. */
@@ -120,7 +149,7 @@ static session *find(qg_server *srv, const qg_http_req *req)
     return NULL;
 }
 
-static session *make(qg_server *srv, const qg_http_req *req)
+static session *make(qg_server *srv, const qg_http_req *req, size_t key)
 {
     uint64_t random[2];
     if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
@@ -130,7 +159,9 @@ static session *make(qg_server *srv, const qg_http_req *req)
         return NULL;
     snprintf(s->id, sizeof s->id, "modsess-%016llx%016llx", (unsigned long long)random[0],
              (unsigned long long)random[1]);
-    s->key = qg_keys_which(&srv->keys, req);
+    s->key = key;
+    qg_stream_record_begin(&s->op.record, srv, req);
+    s->op.record.session = s->id;
     s->created = qg_serve_now();
     s->used_us = qg_now_us();
     s->last.first_flagged_index = -1;
@@ -225,11 +256,13 @@ static void fail_stream(qg_server *srv, qg_http_req *req, qg_status rc, const qg
 static void on_done(qg_stream_op *op)
 {
     session *s = (session *)op;
+    s->rolled = s->rolled || op->rolled;
     if (op->status == QG_OK) {
         s->results[s->n_done++] = op->result;
         op->result = NULL;
         if (s->n_done < s->ask.n) {
             op->append = s->ask.appends[s->n_done];
+            op->rollback = -1;
             qg_stream_op_next(op);
             return;
         }
@@ -237,28 +270,42 @@ static void on_done(qg_stream_op *op)
     qg_http_post(s->req);
 }
 
-/* What was appended has happened, whether or not anybody still wants to know. */
+/* What was appended has happened, whether or not anybody still wants to know; once. */
 static void absorb(session *s)
 {
-    if (!s->n_done || !s->results || !s->results[s->n_done - 1])
+    qg_stream_record *rec = &s->op.record;
+    if (!s->results)
         return;
-    s->last = *s->results[s->n_done - 1];
-    s->last.tokens = NULL;
-    s->last.n_tokens = 0;
+    if (s->rolled)
+        qg_stream_record_rollback(rec, s->ask.rollback);
+    if (s->rolled && s->n_done) /* no turn may be open behind it */
+        s->last = (qg_stream_result){.n_ids = s->ask.rollback, .first_flagged_index = -1};
+    s->rolled = false;
+    for (; s->n_noted < s->n_done; s->n_noted++) {
+        const qg_stream_result *r = s->results[s->n_noted];
+        qg_stream_record_result(rec, &s->ask.appends[s->n_noted], r);
+        s->last = r ? *r : s->last;
+        s->last.tokens = NULL;
+        s->last.n_tokens = 0;
+    }
+    if (s->op.status != QG_OK)
+        qg_stream_record_failure(rec, s->op.append.role, s->op.status);
+    s->op.status = QG_OK;
 }
 
 static void on_ready(void *ud, qg_http_req *req)
 {
     session *s = ud;
+    qg_status rc = s->op.status;
     absorb(s);
-    if (s->op.status == QG_OK) {
+    if (rc == QG_OK) {
         answer(s, req);
         s->fresh = false;
         return;
     }
-    if (s->fresh || s->op.status == QG_ERR_GONE)
+    if (s->fresh || rc == QG_ERR_GONE)
         s->deleted = true;
-    fail_stream(s->op.srv, req, s->op.status, &s->op.err);
+    fail_stream(s->op.srv, req, rc, &s->op.err);
 }
 
 static void on_gone(void *ud)
@@ -280,7 +327,8 @@ static void on_free(void *ud)
 static void append(session *s, qg_http_req *req)
 {
     static const qg_http_waiter waiter = {on_ready, on_gone, on_free};
-    s->n_done = 0;
+    s->n_done = s->n_noted = 0;
+    s->rolled = false;
     if (s->ask.role)
         s->role = s->ask.role;
     if (s->ask.appends[s->ask.n - 1].role)
@@ -297,6 +345,8 @@ static void append(session *s, qg_http_req *req)
     s->req = req;
     s->op.done = on_done;
     s->op.append = s->ask.appends[0];
+    s->op.rollback = s->ask.rollback;
+    qg_stream_record_request(&s->op.record, req);
     qg_http_wait(req, &waiter, s);
     qg_stream_op_run(&s->op);
 }
@@ -307,7 +357,7 @@ static qg_status read_body(qg_stream_ask *ask, const qg_http_req *req, bool firs
 {
     qg_slice body = qg_http_body(req);
     if (body.n > QG_MAX_STREAM_LINE) {
-        *ask = (qg_stream_ask){0};
+        *ask = (qg_stream_ask){.rollback = -1};
         return qg_fail(err, QG_ERR_ARG, "more than %u bytes; send the text in pieces",
                        QG_MAX_STREAM_LINE);
     }
@@ -317,7 +367,8 @@ static qg_status read_body(qg_stream_ask *ask, const qg_http_req *req, bool firs
 static void create(qg_server *srv, qg_http_req *req, qg_stream_ask *ask)
 {
     qg_err err = {""};
-    session *s = make_room(srv->sessions) ? make(srv, req) : NULL;
+    size_t key = qg_keys_which(&srv->keys, req);
+    session *s = make_room(srv, key) ? make(srv, req, key) : NULL;
     if (!s) {
         qg_stream_ask_free(ask);
         fail_plain(req, 429, "rate_limit_exceeded",

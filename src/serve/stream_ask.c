@@ -129,6 +129,23 @@ static qg_status read_own(qg_stream_ask *ask, const char *role, bool *something,
     return QG_OK;
 }
 
+/* {"rollback":N}: forgets the token N and all behind it; alone it appends nothing. */
+static qg_status read_rollback(qg_stream_ask *ask, bool *something, qg_err *err)
+{
+    const json_t *value = json_object_get(ask->root, "rollback");
+    json_int_t index = json_integer_value(value);
+    if (!value || json_is_null(value))
+        return QG_OK;
+    if (!json_is_integer(value) || index < 0 || index > INT32_MAX)
+        return qg_fail(err, QG_ERR_FORMAT, "\"rollback\" must be the index of a token");
+    ask->rollback = (int32_t)index;
+    if (ask->n == 0)
+        qg_append_init(&ask->appends[ask->n++]);
+    ask->empty = false;
+    *something = true;
+    return QG_OK;
+}
+
 static qg_status read_first(qg_stream_ask *ask, json_t **context, qg_err *err)
 {
     QG_TRY(qg_json_opt_str(ask->root, "model", &ask->model, err));
@@ -146,7 +163,7 @@ qg_status qg_stream_ask_read(qg_stream_ask *ask, qg_slice text, bool first, cons
 {
     json_t *context = NULL;
     bool something = false;
-    *ask = (qg_stream_ask){0};
+    *ask = (qg_stream_ask){.rollback = -1};
     qg_thresholds_init(&ask->thresholds);
     QG_TRY(qg_json_parse(text, QG_JSON_NUL, &ask->root, err));
     if (!json_is_object(ask->root))
@@ -161,6 +178,8 @@ qg_status qg_stream_ask_read(qg_stream_ask *ask, qg_slice text, bool first, cons
     if (ask->role)
         role = ask->role;
     QG_TRY(read_own(ask, role ? role : "assistant", &something, err));
+    if (!first)
+        QG_TRY(read_rollback(ask, &something, err));
     /* A misspelt key must not look as if its text had been judged. */
     if (!something && !first)
         return qg_fail(err, QG_ERR_FORMAT, "nothing to append: no content, token_ids or end");

@@ -15,6 +15,8 @@ typedef struct qg_stream_ask {
     qg_slice model;   /* "" = not said */
     const char *role; /* for what comes: "user", "assistant" or "system"; NULL = not said */
     bool empty;       /* it has a content, with nothing in it */
+    int32_t rollback; /* before all appends; -1 = not said.  With it there is always an append,
+                         maybe of nothing */
     qg_thresholds thresholds;
     bool has_thresholds; /* false: as the policy says */
 } qg_stream_ask;

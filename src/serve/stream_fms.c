@@ -40,6 +40,7 @@ static qg_status read_fms(qg_talk *t, qg_slice line, qg_err *err)
     qg_slice content;
     const char *name;
     json_t *value;
+    ask->rollback = -1;
     qg_thresholds_init(&ask->thresholds);
     QG_TRY(qg_json_parse(line, QG_JSON_NUL, &ask->root, err));
     json_object_foreach (ask->root, name, value)

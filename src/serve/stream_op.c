@@ -5,14 +5,15 @@ qg_status qg_stream_op_open(qg_stream_op *op, qg_server *srv, const qg_threshold
 {
     qg_session_options opt;
     qg_session *session = NULL;
-    qg_policy_view view;
     op->srv = srv;
+    op->rollback = -1;
     if (!srv->stream)
         return qg_fail(err, QG_ERR_UNSUPPORTED,
                        "this server has no Stream model: start it with --stream-model");
     qg_session_options_init(&opt);
-    qg_policy_view_of(srv->policy, qg_str(""), qg_str(""), &view);
-    opt.thresholds = thresholds ? thresholds : &view.thresholds;
+    if (thresholds)
+        op->record.view.thresholds = *thresholds;
+    opt.thresholds = &op->record.view.thresholds;
     QG_TRY(qg_session_open(&session, srv->stream, &opt, err));
     atomic_store(&op->session, session);
     return QG_OK;
@@ -45,9 +46,18 @@ static void on_judged(void *ud, qg_status status, qg_stream_result *result, cons
 static void submit(qg_stream_op *op)
 {
     qg_err err = {""}; /* not op->err: that is the engine's thread's, once submitted */
-    qg_status rc = qg_session_submit(atomic_load(&op->session), &op->append, on_judged, op, &err);
+    qg_session *session = atomic_load(&op->session);
+    const qg_append *a = &op->append;
+    bool nothing = !a->role && !a->content.n && !a->n_ids && !a->end;
+    qg_status rc = QG_OK;
+    if (op->rollback >= 0) {
+        rc = qg_session_rollback(session, op->rollback, &err);
+        op->rolled = rc == QG_OK;
+    }
+    if (rc == QG_OK)
+        rc = qg_session_submit(session, a, on_judged, op, &err);
     if (rc != QG_OK) {
-        op->status = rc;
+        op->status = op->rolled && nothing && rc == QG_ERR_ARG ? QG_OK : rc;
         op->err = err;
         end_parts(op, 2);
         return;
@@ -69,6 +79,7 @@ static size_t prepare(qg_stream_op *op)
     const qg_serve_options *opt = op->srv->opt;
     size_t n = op->unsettled + op->append.content.n;
     op->result = NULL;
+    op->rolled = false;
     op->status = QG_OK;
     op->err.msg[0] = 0;
     op->unsettled = op->append.end ? 0 : n;
@@ -88,7 +99,7 @@ void qg_stream_op_next(qg_stream_op *op)
 void qg_stream_op_run(qg_stream_op *op)
 {
     enum { INLINE_BYTES = 16 * 1024 }; /* as in judge.c */
-    if (prepare(op) <= INLINE_BYTES) {
+    if (prepare(op) <= INLINE_BYTES && op->rollback < 0) {
         submit(op);
     } else {
         op->task.run = run_task;

@@ -9,6 +9,7 @@ enum { CLOSE_OK = 1000, CLOSE_AWAY = 1001, CLOSE_POLICY = 1008, CLOSE_INTERNAL =
 
 static void destroy(qg_talk *t)
 {
+    qg_stream_record_end(&t->op.record);
     qg_stream_op_close(&t->op);
     qg_stream_result_free(t->result);
     qg_stream_ask_free(&t->ask);
@@ -131,6 +132,7 @@ static bool submit_next(qg_talk *t)
 {
     if (t->next == t->ask.n)
         return false;
+    t->op.rollback = t->next ? -1 : t->ask.rollback;
     t->op.append = t->ask.appends[t->next++];
     t->busy = true;
     qg_stream_op_run(&t->op);
@@ -144,6 +146,7 @@ static bool submit_end(qg_talk *t)
         return false;
     qg_append_init(&t->op.append);
     t->op.append.end = true;
+    t->op.rollback = -1;
     t->busy = true;
     qg_stream_op_run(&t->op);
     return true;
@@ -271,6 +274,11 @@ static void on_end(void *ud, qg_http_chan_end why)
                                   .type = qg_serve_error_type(408),
                                   .code = "idle",
                                   .message = "Nothing came for too long."});
+    else if (t->stopping && t->body && !t->failed && !t->finished)
+        fail(t, &(qg_serve_error){.status = 503,
+                                  .type = qg_serve_error_type(503),
+                                  .code = "stopping",
+                                  .message = "The server is stopping."});
     else
         step(t);
 }
@@ -294,12 +302,25 @@ static bool on_more(void *ud)
     return true;
 }
 
+/* For the metrics page and the audit log, whether or not anybody still wants to know. */
+static void note(qg_talk *t)
+{
+    qg_stream_op *op = &t->op;
+    if (op->rolled)
+        qg_stream_record_rollback(&op->record, op->rollback);
+    if (op->status == QG_OK)
+        qg_stream_record_result(&op->record, &op->append, op->result);
+    else
+        qg_stream_record_failure(&op->record, op->append.role, op->status);
+}
+
 static void on_woken(void *ud)
 {
     qg_talk *t = ud;
     if (!t->busy)
         return;
     t->busy = false;
+    note(t);
     t->result = t->op.result;
     t->op.result = NULL;
     if (t->gone) {
@@ -308,10 +329,12 @@ static void on_woken(void *ud)
         return;
     } else if (t->op.status != QG_OK) {
         fail_status(t, t->op.status, &t->op.err);
-    } else {
+    } else if (t->result) {
         t->open = !t->op.append.end;
-        if (!t->result)
-            step(t);
+    } else { /* rolled back to where no turn is open */
+        t->last = (qg_stream_result){.n_ids = t->op.rollback, .first_flagged_index = -1};
+        t->open = false;
+        t->empty = true;
     }
 }
 
@@ -340,7 +363,9 @@ static qg_talk *open_talk(qg_server *srv, qg_http_req *req, const qg_talk_format
         return NULL;
     }
     t->op.srv = srv;
+    t->op.rollback = -1;
     t->op.done = wake;
+    qg_stream_record_begin(&t->op.record, srv, req);
     t->format = format;
     t->own = own;
     t->first = true;
@@ -355,6 +380,7 @@ void qg_talk_body(qg_server *srv, qg_http_req *req, const qg_talk_format *format
     qg_talk *t = open_talk(srv, req, format, own);
     if (!t)
         return;
+    t->body = true;
     t->chan = qg_http_chan_body(req, &events, t);
     if (!t->chan) {
         qg_serve_fail_memory(srv, req);

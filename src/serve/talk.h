@@ -48,6 +48,7 @@ struct qg_talk {
     bool ended;    /* nothing more comes from the client */
     bool empty;    /* an empty piece waits for its answer */
     bool stopping; /* the server is */
+    bool body;     /* a request's body, else a socket */
     bool failed, finished, gone;
 };
 

@@ -258,6 +258,22 @@ static qg_status take(qg_session *s, const qg_append *a, qg_err *err)
     return QG_OK;
 }
 
+/* Places in the open turn, or its beginning: then no turn is open. */
+qg_status qg_session_rollback(qg_session *s, int32_t position, qg_err *err)
+{
+    qg_status rc = QG_OK;
+    pthread_mutex_lock(&s->lock);
+    if (position < s->base || position > s->base + (int32_t)s->n_final) {
+        rc = qg_fail(err, QG_ERR_ARG, "position %d is not final", position);
+    } else {
+        s->text.n = s->n_final = (size_t)(position - s->base);
+        s->open = s->text.n > 0;
+        s->end = false;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
 qg_status qg_session_submit(qg_session *s, const qg_append *a, qg_stream_done_fn *done, void *ud,
                             qg_err *err)
 {

@@ -142,6 +142,32 @@ def test_too_many(serve):
     assert server.post(b"{}", SESSIONS).status == 201
 
 
+def test_one_key_leaves_room(serve):
+    """A key that leaks sessions has its part of the table, and the others theirs."""
+    server = serve("--stream-model", "stream", "--api-key", "a", "--api-key", "b")
+    a, b = ["Authorization: Bearer a"], ["Authorization: Bearer b"]
+    with server.open() as raw:
+        statuses = []
+        for _ in range(1100):
+            raw.send(request("POST", SESSIONS, b"{}", a))
+            statuses.append(raw.answer().status)
+    assert statuses.count(201) == 1024 and set(statuses[1024:]) == {429}
+    assert server.post(b"{}", SESSIONS, b).status == 201
+
+
+def test_rollback(server):  # noqa: F811
+    id_ = make(server, role="assistant", content="a bomb")["id"]
+    got = say(server, id_, rollback=2, content=" c").json()
+    assert [t["index"] for t in got["tokens"]] == [2, 3] and not got["summary"]["flagged"]
+    got = say(server, id_, rollback=1).json()
+    assert got["tokens"] == [] and got["summary"]["n_tokens"] == 1
+    assert say(server, id_, content="d").json()["summary"]["n_tokens"] == 3
+    for wrong in (-1, 1.5, "2", 99):
+        assert say(server, id_, rollback=wrong).status == 400
+    assert server.get(f"{SESSIONS}/{id_}").json()["summary"]["n_tokens"] == 3
+    assert say(server, id_, content="e").status == 200
+
+
 def test_ten_thousand(serve):
     """Bounded memory; a client that leaks sessions does not take the server down."""
     server = serve("--stream-model", "stream")

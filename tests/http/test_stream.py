@@ -376,6 +376,79 @@ def test_drain_has_a_limit(serve):
         talk.raw.close()
 
 
+def test_the_last_line_when_the_drain_is_over(serve):
+    """Whatever a stream was waiting for, it hears why it ends, and its body ends properly."""
+    server = serve("--stream-model", "stream", "--drain-ms", 300)
+    talks = [Talk(server).say({"content": "x"}) for _ in range(3)]
+    for talk in talks:
+        talk.until_summary()
+    talks[1].say({"content": "hang"})
+    talks[2].say({"content": "hang"}).end()
+    silent = Talk(server)
+    time.sleep(0.2)
+    server.terminate()
+    for talk in talks:
+        lines = talk.rest()
+        assert len(lines) == 1 and lines[0]["error"]["code"] == "stopping", lines
+    answer = silent.raw.answer()
+    assert answer.status == 503 and answer.error["code"] == "stopping"
+    assert server.process.wait(20) == 0
+
+
+def test_rollback(server):
+    talk = Talk(server).say({"role": "assistant", "content": "a bomb"})
+    _, summary = talk.until_summary()
+    assert summary["flagged"] and summary["n_tokens"] == 7
+    talk.say({"rollback": 2, "content": " c"})
+    tokens, summary = talk.until_summary()
+    assert not summary["flagged"] and [t["index"] for t in tokens] == [2, 3]
+    talk.say({"rollback": 3})
+    tokens, summary = talk.until_summary()
+    assert tokens == [] or [t["index"] for t in tokens] == [2]
+    assert summary["n_tokens"] == 3
+    talk.say({"rollback": 1})
+    assert talk.until_summary()[1]["n_tokens"] == 1
+    talk.say({"content": "z"})
+    assert talk.until_summary()[1]["n_tokens"] == 3  # a turn of its own
+    talk.say({"rollback": 77})
+    assert "error" in talk.line()
+
+
+def test_verdicts_are_counted_and_audited(serve, tmp_path):
+    log = tmp_path / "audit.jsonl"
+    server = serve("--stream-model", "stream", "--audit-log", log)
+    talk = Talk(server).say({"messages": [{"role": "user", "content": "a bomb"}], "content": "fine"})
+    talk.until_summary(), talk.until_summary()
+    talk.say({"role": "user", "content": "and", "end": True}).until_summary()
+    talk.say({"role": "assistant", "content": "bomb "}).until_summary()
+    talk.say({"rollback": 17, "content": "bo"}).until_summary()
+    talk.raw.close()  # in mid-turn
+    assert server.post(b'{"content":"nan"}', STREAM).status == 500
+    id_ = server.post(b'{"content":"bomb"}', "/v1/moderations/sessions").json()["id"]
+    server.get(f"/v1/moderations/sessions/{id_}", method="DELETE")
+    deadline = time.monotonic() + 10
+    while len(rows := [json.loads(row) for row in log.read_text().splitlines()]) < 7:
+        assert time.monotonic() < deadline, rows
+        time.sleep(0.05)
+    stream, session = "/v1/moderations/stream", "/v1/moderations/sessions"
+    got = [(r["event"], r["endpoint"], r["role"], r.get("severity"), r.get("category"), r.get("action")) for r in rows]
+    assert sorted(map(str, got)) == sorted(map(str, [
+        ("verdict", stream, "user", "Unsafe", "Violent", "block"),
+        ("verdict", stream, "assistant", "Safe", None, "allow"),
+        ("verdict", stream, "user", "Safe", None, "allow"),
+        ("rollback", stream, "assistant", None, None, None),
+        ("verdict", stream, "assistant", "Safe", None, "allow"),
+        ("verdict", stream, "assistant", None, None, None),
+        ("verdict", session, "assistant", "Unsafe", "Violent", "block")])), got
+    assert rows[-1]["session"] == id_ and all(r["request"] for r in rows)
+    page = server.get("/metrics").body.decode()
+    for line in ('verdicts_total{role="prompt",label="Unsafe"} 1', 'verdicts_total{role="prompt",label="Safe"} 1',
+                 'verdicts_total{role="response",label="Safe"} 2', 'verdicts_total{role="response",label="Unsafe"} 1',
+                 'category_total{category="Violent"} 2', 'actions_total{role="response",action="block"} 1',
+                 'failures_total{role="response",reason="internal_error",outcome="closed"} 1'):
+        assert f"qwen3guard_{line}" in page, line
+
+
 def test_expect_continue(server):
     raw = server.open().send(head(STREAM, "Expect: 100-continue"))
     assert raw.answer().status == 100
@@ -416,3 +489,11 @@ def test_request_behind_the_body_is_not_answered(server):
     raw = server.open().send(head() + chunk({"content": "x"}) + END + request("GET", "/health"))
     assert raw.answer().headers["connection"] == "close"
     assert b"200" not in raw.rest()
+
+
+def test_the_stream_model_has_a_card(serve):
+    server = serve("--stream-model", "stream")
+    cards = server.get("/v1/models").json()["data"]
+    assert [c["id"] for c in cards] == ["fake-guard", "fake-stream"]
+    assert server.get("/v1/models/fake-stream").json() == cards[1]
+    assert len(serve().get("/v1/models").json()["data"]) == 1
