@@ -1,5 +1,6 @@
-/* Severity as a classifier's label: POST /classify (vLLM), /predict (Text Embeddings Inference) and
- * /v1/models/NAME:predict (KServe).  Labels stand in the order Safe, Controversial, Unsafe. */
+/* Severity as a classifier's label: POST /classify and /pooling (vLLM), /predict (Text Embeddings
+ * Inference) and /v1/models/NAME:predict (KServe).  Labels stand in the order Safe, Controversial,
+ * Unsafe. */
 #include "serve/serve_priv.h"
 
 #include <stdio.h>
@@ -61,21 +62,62 @@ static json_t *class_json(const qg_result *r, size_t i)
                      qg_severity_name(r->severity), "probs", p, "num_classes", N_LABELS);
 }
 
-static void classify_answer(qg_serve_job *job)
+/* The probabilities alone: what vLLM's pooler gives for a classifier. */
+static json_t *pool_json(const qg_result *r, size_t i)
+{
+    json_t *p = json_array();
+    for (int s = 0; p && s < N_LABELS; s++)
+        json_array_append_new(p, json_real(p_of(r, s)));
+    return json_pack("{s:I,s:s,s:o}", "index", (json_int_t)i, "object", "pooling", "data", p);
+}
+
+static void list_answer(qg_serve_job *job, const char *kind,
+                        json_t *(*one)(const qg_result *r, size_t i))
 {
     char id[QG_HTTP_VALUE_BYTES + 16];
     json_t *data = json_array();
     json_int_t tokens = 0;
     for (size_t i = 0; i < job->n_asks; i++) {
         tokens += job->asks[i].result->n_prompt_tokens;
-        json_array_append_new(data, class_json(job->asks[i].result, i));
+        json_array_append_new(data, one(job->asks[i].result, i));
     }
-    snprintf(id, sizeof id, "classify-%s", qg_http_id(job->req));
+    snprintf(id, sizeof id, "%s-%s", kind, qg_http_id(job->req));
     json_t *usage = json_pack("{s:I,s:I,s:i,s:n}", "prompt_tokens", tokens, "total_tokens", tokens,
                               "completion_tokens", 0, "prompt_tokens_details");
     qg_serve_reply(job, json_pack("{s:s,s:s,s:I,s:s,s:o,s:o}", "id", id, "object", "list",
                                   "created", (json_int_t)qg_serve_now(), "model",
                                   job->srv->names[0], "data", data, "usage", usage));
+}
+
+static void classify_answer(qg_serve_job *job)
+{
+    list_answer(job, "classify", class_json);
+}
+
+static void pooling_answer(qg_serve_job *job)
+{
+    list_answer(job, "pool", pool_json);
+}
+
+/* Vectors of other kinds the model does not have; base64 would be read as floats by nobody here. */
+static qg_status pooling_read(qg_serve_job *job)
+{
+    qg_slice task = {"", 0}, format = {"", 0};
+    QG_TRY(qg_body_opt_str(job->root, "body", "task", &task, &job->fault));
+    QG_TRY(qg_body_opt_str(job->root, "body", "encoding_format", &format, &job->fault));
+    if (task.n && !qg_slice_is(task, "classify"))
+        return qg_fault_set(&job->fault, QG_ERR_ARG, "The only task is classify.", "body.task");
+    if (format.n && !qg_slice_is(format, "float"))
+        return qg_fault_set(&job->fault, QG_ERR_ARG, "The only encoding_format is float.",
+                            "body.encoding_format");
+    return classify_read(job);
+}
+
+void qg_serve_pooling(qg_server *srv, qg_http_req *req)
+{
+    static const qg_serve_protocol how = {
+        .size = sizeof(classify_job), .read = pooling_read, .answer = pooling_answer};
+    qg_serve_judge(srv, req, &how);
 }
 
 void qg_serve_classify(qg_server *srv, qg_http_req *req)

@@ -1,4 +1,6 @@
 /* Every route of the server, in one table. */
+#define _GNU_SOURCE /* memmem */
+
 #include "serve/serve_priv.h"
 #include "svc/reqid.h"
 
@@ -10,7 +12,7 @@ enum { GET = 1, POST = 2, DELETE = 4, EARLY = 8, OTHER = 16, ANY = 1 | 2 | 4 | 1
 /* Longer patterns stand before shorter ones that fit too. */
 static const struct route {
     unsigned methods; /* GET allows HEAD */
-    const char *path; /* one '*' stands for one or more characters */
+    const char *path; /* a '*' or two: one or more characters each */
     bool key;         /* asks for an API key when one is set */
     void (*handle)(qg_server *srv, qg_http_req *req);
 } routes[] = {
@@ -25,6 +27,7 @@ static const struct route {
     {POST, "/tokenize", true, qg_serve_tokenize},
     {POST, "/detokenize", true, qg_serve_detokenize},
     {POST, "/classify", true, qg_serve_classify},
+    {POST, "/pooling", true, qg_serve_pooling},
     {POST, "/predict", true, qg_serve_predict},
     {GET, "/info", true, qg_serve_info},
     {GET, "/load", false, qg_serve_load},
@@ -49,6 +52,7 @@ static const struct route {
     {POST, "/response", true, qg_serve_webhook_response},
     {POST, "/contentsafety/text:analyze", true, qg_serve_azure_analyze},
     {POST, "/contentsafety/text:shieldPrompt", true, qg_serve_azure_shield},
+    {POST, "/guardrail/*/version/*/apply", true, qg_serve_bedrock},
     {GET, "/models", true, qg_serve_pipelines_models},
     {GET, "/pipelines", true, qg_serve_pipelines_list},
     {GET, "/v1/pipelines", true, qg_serve_pipelines_list},
@@ -73,12 +77,17 @@ static const struct route {
 
 static bool matches(const char *pattern, qg_slice path)
 {
-    const char *star = strchr(pattern, '*');
+    const char *star = strchr(pattern, '*'), *last = strrchr(pattern, '*');
     if (!star)
         return qg_slice_is(path, pattern);
-    size_t before = (size_t)(star - pattern), behind = strlen(star + 1);
-    return path.n > before + behind && memcmp(path.p, pattern, before) == 0 &&
-           memcmp(path.p + path.n - behind, star + 1, behind) == 0;
+    size_t before = (size_t)(star - pattern), behind = strlen(last + 1);
+    if (path.n <= before + behind || memcmp(path.p, pattern, before) != 0 ||
+        memcmp(path.p + path.n - behind, last + 1, behind) != 0)
+        return false;
+    /* between two stars: with a character or more on both sides */
+    return star == last || (path.n - before - behind > 2 &&
+                            memmem(path.p + before + 1, path.n - before - behind - 2, star + 1,
+                                   (size_t)(last - star - 1)));
 }
 
 static bool allows(const struct route *route, const char *method)
@@ -121,6 +130,7 @@ qg_serve_shape qg_serve_shape_of(qg_slice path, const char *method)
     } shapes[] = {
         {"/api/v1/text/*", qg_serve_fms_error},
         {"/api/v2/text/detection/content", qg_serve_fms_error},
+        {"/guardrail/*/version/*/apply", qg_serve_bedrock_error},
         {"/predict", qg_serve_predict_error},
         {"/qguard/filter/*", qg_serve_pipelines_error},
         {"/v1/qguard/filter/*", qg_serve_pipelines_error},

@@ -109,6 +109,8 @@ void qg_serve_pipelines_inlet(qg_server *srv, qg_http_req *req);
 void qg_serve_pipelines_outlet(qg_server *srv, qg_http_req *req);
 void qg_serve_pipelines_spec(qg_server *srv, qg_http_req *req);
 void qg_serve_pipelines_valves(qg_server *srv, qg_http_req *req);
+void qg_serve_bedrock(qg_server *srv, qg_http_req *req);
+void qg_serve_pooling(qg_server *srv, qg_http_req *req);
 void qg_serve_ext_authz(qg_server *srv, qg_http_req *req);
 void qg_serve_aliyun(qg_server *srv, qg_http_req *req);
 
@@ -128,6 +130,7 @@ typedef struct qg_serve_error {
 
 /* Bodies of errors in other protocols' shapes; they may change the status. */
 json_t *qg_serve_fms_error(qg_serve_error *error);
+json_t *qg_serve_bedrock_error(qg_serve_error *error);
 json_t *qg_serve_aliyun_error(qg_serve_error *error);
 json_t *qg_serve_pipelines_error(qg_serve_error *error);
 json_t *qg_serve_predict_error(qg_serve_error *error);

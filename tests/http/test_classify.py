@@ -60,3 +60,12 @@ def test_kserve(server):
 
 def test_load(server):
     assert server.get("/load").json() == {"server_load": 0}
+
+
+def test_pooling(server):
+    got = ask(server, "/pooling", {"model": "fake-guard", "input": ["hi", "bomb"], "task": "classify", "encoding_format": "float"})
+    assert got["object"] == "list" and got["id"].startswith("pool-")
+    assert got["data"][1] == {"index": 1, "object": "pooling", "data": [0.03125, 0.09375, 0.875]}  # Safe, Controversial, Unsafe
+    assert ask(server, "/pooling", {"messages": reply("bomb"), "task": None})["data"][0]["data"][2] == 0.875
+    for wrong in ({"task": "embed"}, {"encoding_format": "base64"}, {"input": 5}, {"task": 3}):
+        assert post(server, "/pooling", {"input": "x", **wrong}).status == 400, wrong
