@@ -21,8 +21,11 @@ enum {
     CMD_STREAM = 1u << 10,
     CMD_AUDIT = 1u << 11,
     CMD_GATEWAY = 1u << 12,
+    CMD_LABEL = 1u << 16,
+    CMD_EVAL = 1u << 17,
+    CMD_ROWS = CMD_LABEL | CMD_EVAL,
     CMD_MODEL = CMD_STREAM | CMD_CHECK | CMD_TOKENIZE | CMD_RENDER | CMD_LOGITS | CMD_INSPECT |
-                CMD_SERVE | CMD_BENCH,
+                CMD_SERVE | CMD_BENCH | CMD_ROWS,
     CMD_ENGINE = CMD_MODEL | CMD_GATEWAY, /* opens a model, which may not be called --model */
 };
 
@@ -38,6 +41,8 @@ typedef struct cli_args {
     const char *log, *cache, *policy, *audit_log, *stream_model, *threshold, *uds, *chat_template;
     const char *api_key_file, *allowed_origins, *category_map;
     const char *gen_model, *upstream_key_env, *ca_file;
+    const char *shard, *errors, *prompt_field, *response_field, *keep, *where, *verdict_cache;
+    const char *html, *tune;
     cli_list names, api_keys, category_thresholds, upstreams;
     int32_t judge_ms, upstream_timeout_s, upstream_stall_s;
     int32_t threads, max_model_len, port, concurrency, step_rows, request_timeout_s, probe_ms,
@@ -45,6 +50,8 @@ typedef struct cli_args {
     int32_t kv_mib, prompt_tokens, repeat;
     bool quiet, no_prefix_cache, json, jsonl, exit_verdict, decode_ids, skip_special, ids, measure,
         csv, quick, no_own_categories;
+    int32_t checkpoint_ms, bootstrap;
+    bool resume, force, compare;
     bool loose, help, live;
     const char *positional[4];
     int32_t n_positional;
@@ -81,5 +88,6 @@ int cmd_bench(const cli_args *args);
 int cmd_policy(const cli_args *args);
 int cmd_audit(const cli_args *args);
 int cmd_gateway(const cli_args *args);
+int cmd_label(const cli_args *args);
 
 #endif

@@ -35,6 +35,17 @@ const cli_command cli_commands[] = {
      "token by token while it streams; what the policy blocks never reaches the reader "
      "(docs/GATEWAY.md).",
      0, cmd_gateway},
+    {"label", CMD_LABEL, "IN OUT [options]", "Judge a data set: the same rows with their verdicts",
+     "IN: JSONL, plain, .gz or .zst, - for standard input.  Rows {\"messages\":[…]}, "
+     "{\"prompt\":…,\"response\":…}, lines of OpenAI's batch files, or any with --prompt-field.\n"
+     "OUT: the rows as they were, in their order, with \"qguard\":VERDICT added; compressed when "
+     "its "
+     "name ends in .gz or .zst.  OUT.errors.jsonl: rows that could not be judged; they never stop "
+     "the run.  OUT.meta.json: model, template, policy, version, counts.  OUT.journal while it "
+     "runs: --resume goes on after a kill at any moment.\n"
+     "Exit status: 0 all rows judged; 1 some could not be (they are in the side file), or the run "
+     "failed; 2 usage; 130 interrupted.",
+     2, cmd_label},
     {"tokenize", CMD_TOKENIZE, "[options]", "Text on standard input to token ids, and back",
      "With --jsonl: rows {\"text\":…} -> {\"ids\":[…]}; with --decode: rows {\"ids\":[…]} -> "
      "{\"text\":…}.",
@@ -102,7 +113,7 @@ static const cli_command *find(const char *name)
 
 static int unknown(const char *name)
 {
-    static const char *const planned[] = {"label", "eval", "pull"};
+    static const char *const planned[] = {"eval", "pull"};
     for (size_t i = 0; i < QG_COUNT(planned); i++)
         if (!strcmp(planned[i], name)) {
             fprintf(stderr, "qguard: '%s' is not in this version\n", name);
@@ -121,9 +132,13 @@ static int parse_and_run(const cli_command *command, int argc, char **argv)
                      .probe_ms = 10000,
                      .judge_ms = 10000,
                      .upstream_timeout_s = 300,
-                     .upstream_stall_s = 120};
+                     .upstream_stall_s = 120,
+                     .checkpoint_ms = 1000,
+                     .bootstrap = 1000};
     if (command->bit == CMD_GATEWAY)
         args.port = 8080;
+    if (command->bit & CMD_ROWS)
+        args.concurrency = 64;
     if (!cli_parse(command, argc, argv, &args))
         return EXIT_USAGE;
     if (args.help) {

@@ -66,6 +66,8 @@ qg_status qg_json_parse(qg_slice bytes, unsigned flags, json_t **out, qg_err *er
     size_t how = JSON_REJECT_DUPLICATES;
     if (flags & QG_JSON_NUL)
         how |= JSON_ALLOW_NUL;
+    if (flags & QG_JSON_REALS)
+        how |= JSON_DECODE_INT_AS_REAL;
     if (flags & QG_JSON_ANY)
         how |= JSON_DECODE_ANY;
     json_error_t e;

@@ -13,8 +13,10 @@
 #include <jansson.h>
 
 enum {
-    QG_JSON_NUL = 1u << 0, /* strings may hold U+0000 (keys never) */
-    QG_JSON_ANY = 1u << 1, /* the document may be a scalar, not only an object or array */
+    QG_JSON_NUL = 1u << 0,   /* strings may hold U+0000 (keys never) */
+    QG_JSON_ANY = 1u << 1,   /* the document may be a scalar, not only an object or array */
+    QG_JSON_REALS = 1u << 2, /* every number is read as a double, so that whole ones may have any
+                                number of digits */
 };
 
 /* Parses one document that fills all of bytes.  Refused with QG_ERR_FORMAT and "line L, column C:

@@ -1,0 +1,26 @@
+/* What a verdict depends on beside the text, as hashes that can be compared later. */
+#ifndef QG_BATCH_IDENT_H
+#define QG_BATCH_IDENT_H
+
+#include "base/status.h"
+#include "text/json.h"
+
+enum { QG_HASH_HEX = 64 };
+
+typedef struct qg_ident {
+    /* SHA-256 of the model's files (names and bytes); of the built-in ones, of the build's id */
+    char model[QG_HASH_HEX + 1];
+    /* … of what the template writes for a fixed conversation */
+    char shown[QG_HASH_HEX + 1];
+} qg_ident;
+
+/* model: what the engine was opened with; NULL or a built-in name = the built-in one.  Reads every
+ * byte of the model's files.  QG_ERR_IO, QG_ERR_TEMPLATE, QG_ERR_NOMEM. */
+qg_status qg_ident_of(qg_ident *ident, const qg_engine *engine, const char *model, qg_err *err);
+
+/* {"name","sha256","dtype","kernel","decode","special_tokens","max_model_len"}; NULL when out of
+ * memory. */
+json_t *qg_ident_json(const qg_ident *ident, const qg_engine *engine, qg_decode decode,
+                      qg_special special);
+
+#endif
