@@ -142,6 +142,14 @@ void qg_big_free(void *p, size_t bytes)
     munmap(p, bytes ? bytes : 1);
 }
 
+void qg_big_touch(void *p, size_t bytes)
+{
+    enum { PAGE = 4096 }; /* or more: then some writes are for nothing */
+    volatile uint8_t *at = p;
+    for (size_t i = 0; i < bytes; i += PAGE)
+        at[i] = 0;
+}
+
 void *qg_aligned_alloc(size_t align, size_t bytes)
 {
     void *p = NULL;

@@ -22,6 +22,9 @@ char *qg_memdup0(const void *p, size_t n) __attribute__((warn_unused_result));
  * touched until written, so unused parts cost no memory.  Free with the same size. */
 void *qg_big_alloc(size_t bytes) __attribute__((warn_unused_result));
 void qg_big_free(void *p, size_t bytes);
+/* Makes bytes of such a block that nobody has written yet stand in memory now instead of at their
+ * first use: they stay zero. */
+void qg_big_touch(void *p, size_t bytes);
 
 /* Aligned block (align a power of two, >= 16); free with qg_mfree. */
 void *qg_aligned_alloc(size_t align, size_t bytes) __attribute__((malloc, warn_unused_result));

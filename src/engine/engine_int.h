@@ -54,6 +54,7 @@ struct qg_engine {
 
     /* scheduler thread only */
     qg_kv *kv;
+    int32_t kv_warm;   /* blocks to have ready when idle: what is used again and again */
     qg_prefix *prefix; /* NULL: no prefix cache */
     qg_step step;
     float *vocab_logits; /* [QG_VOCAB_ROWS][vocab_size] for generated tokens */

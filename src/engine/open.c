@@ -195,10 +195,13 @@ static qg_status open_kv(qg_engine *e, qg_err *err)
     QG_TRY(qg_kv_open(&e->kv, &shape, (int32_t)n, err));
     e->opt.kv_bytes = n * block;
     e->stats.kv_blocks = e->stats.kv_blocks_free = (int64_t)n;
-    if (!e->opt.prefix_cache || !e->guard)
-        return QG_OK;
     /* What the cache may hold on to: 512 MiB or half, so that memory in use stays near need. */
     uint64_t keep = least / block < n / 2 ? least / block : n / 2;
+    /* Made ready when idle: what will be in use sooner or later, no more than the weights. */
+    const uint64_t weights = qg_model_weight_bytes(e->model) / block;
+    e->kv_warm = (int32_t)(keep < weights ? keep : weights);
+    if (!e->opt.prefix_cache || !e->guard)
+        return QG_OK;
     return qg_prefix_open(&e->prefix, e->kv, (int32_t)(keep < 64 ? 64 : keep), err);
 }
 

@@ -12,6 +12,7 @@ struct qg_kv {
     uint8_t *mem;
     int32_t *refs;        /* [n_blocks], 0 = free */
     qg_kv_block *free_at; /* [n_free] used as a stack: what was freed last is warm */
+    int32_t n_warm;       /* blocks [0, n_warm) stand in memory: taken once, or touched */
 };
 
 /* False when a number is not positive or a size does not fit. */
@@ -88,7 +89,17 @@ qg_kv_block qg_kv_take(qg_kv *kv)
         return -1;
     qg_kv_block b = kv->free_at[--kv->n_free];
     kv->refs[b] = 1;
+    if (b >= kv->n_warm) /* new ones lie at the bottom of the stack, in order */
+        kv->n_warm = b + 1;
     return b;
+}
+
+bool qg_kv_warm(qg_kv *kv, int32_t n)
+{
+    if (kv->n_warm >= n || kv->n_warm >= kv->n_blocks)
+        return false;
+    qg_big_touch(qg_kv_layer(kv, kv->n_warm++, 0), kv->block_bytes);
+    return true;
 }
 
 void qg_kv_ref(qg_kv *kv, qg_kv_block b)

@@ -31,6 +31,10 @@ int32_t qg_kv_n_free(const qg_kv *kv);
 /* A block that is out of range or free is left alone by all of these: a double unref cannot harm
  * another owner's bookkeeping. */
 qg_kv_block qg_kv_take(qg_kv *kv); /* refs = 1; -1 when none is free */
+/* Blocks are taken that were freed last, new ones in order when there are no others.  The first use
+ * of a new one costs a page fault in the middle of a pass, so it may be had beforehand: touches one
+ * of the first n blocks; false when all of them have been. */
+bool qg_kv_warm(qg_kv *kv, int32_t n);
 void qg_kv_ref(qg_kv *kv, qg_kv_block b);
 void qg_kv_unref(qg_kv *kv, qg_kv_block b); /* free at 0 */
 int32_t qg_kv_refs(const qg_kv *kv, qg_kv_block b);

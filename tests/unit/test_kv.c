@@ -118,6 +118,30 @@ static void sequences_grow_all_or_nothing(void **state)
     qg_kv_close(kv);
 }
 
+/* Only what was never used is touched; what was used comes again first. */
+static void new_blocks_are_touched(void **state)
+{
+    (void)state;
+    qg_kv *kv = open_kv(5);
+    assert_false(qg_kv_warm(kv, 0));
+    qg_kv_block a = qg_kv_take(kv);
+    memset(qg_kv_layer(kv, a, 0), 0x5a, qg_kv_block_bytes(&shape));
+    assert_false(qg_kv_warm(kv, 1));
+    assert_true(qg_kv_warm(kv, 3));
+    assert_true(qg_kv_warm(kv, 3));
+    assert_false(qg_kv_warm(kv, 3));
+    qg_kv_unref(kv, a);
+    assert_int_equal(qg_kv_take(kv), a);
+    for (int i = 0; i < 3; i++)
+        assert_int_not_equal(qg_kv_take(kv), a);
+    assert_true(qg_kv_warm(kv, INT32_MAX));
+    assert_false(qg_kv_warm(kv, INT32_MAX));
+    const uint8_t *bytes = qg_kv_layer(kv, a, 0);
+    for (size_t i = 0; i < qg_kv_block_bytes(&shape); i++)
+        assert_int_equal(bytes[i], 0x5a);
+    qg_kv_close(kv);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -126,6 +150,7 @@ int main(void)
         cmocka_unit_test(misuse_changes_nothing),
         cmocka_unit_test(copy_takes_all_layers),
         cmocka_unit_test(sequences_grow_all_or_nothing),
+        cmocka_unit_test(new_blocks_are_touched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
