@@ -72,7 +72,7 @@ typedef struct bench {
     qg_err err;
 } bench;
 
-/* Opens the engine anew, with an empty prefix cache or none. */
+/* Opens the engine anew, with an empty prefix cache or none, and gives it two seconds of rest. */
 qg_status bench_open(bench *b, bool prefix_cache);
 /* Judges the next content; *us gets the time and, when not NULL, *result the verdict. */
 qg_status bench_judge(bench *b, qg_decode decode, int32_t max_tokens, int64_t *us,
