@@ -231,8 +231,10 @@ qg_status qg_ending_saw(qg_ending *e, const qg_event *event)
 
 qg_status qg_ending_saw_part(qg_ending *e, const qg_event *event)
 {
-    if (e->proto > QG_PROTO_COMPLETIONS) {
-        e->sequence += e->proto == QG_PROTO_RESPONSES;
+    if (e->proto == QG_PROTO_ANTHROPIC)
+        return anthropic_saw(e, event);
+    if (e->proto == QG_PROTO_RESPONSES) {
+        e->sequence++;
         return QG_OK; /* a delta opens and closes nothing */
     }
     uint8_t before[QG_ENDING_CHOICES];

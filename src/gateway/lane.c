@@ -201,6 +201,9 @@ bool qg_lane_quiet(const qg_lane *lane)
 
 bool qg_lane_ask(qg_lane *lane, qg_slice *text, bool *last, bool *fresh)
 {
+    /* ends of what has left unjudged, or came behind it */
+    while (lane->fresh && !lane->busy && lane->n_ends && lane->ends[0] <= lane->model)
+        memmove(lane->ends, lane->ends + 1, --lane->n_ends * sizeof *lane->ends);
     uint64_t to = lane->n_ends ? lane->ends[0] : qg_lane_total(lane);
     bool stops = lane->stopped && lane->stop <= to;
     if (stops)
@@ -326,6 +329,13 @@ void qg_lane_pass(qg_lane *lane)
         lane->model = asked;
     forget_session(lane);
     lane->unjudged |= ++lane->failures >= 8;
+}
+
+void qg_lane_give_up(qg_lane *lane)
+{
+    lane->busy = false;
+    qg_lane_stop(lane, lane->model);
+    lane->asked = lane->stop + 1;
 }
 
 /* ---- text out -------------------------------------------------------------------------------- */

@@ -121,6 +121,8 @@ void qg_lane_judged(qg_lane *lane, const qg_stream_result *result);
 bool qg_lane_gone(qg_lane *lane);
 /* What was asked leaves unjudged. */
 void qg_lane_pass(qg_lane *lane);
+/* It is judged no further: what is behind the last verdict never leaves. */
+void qg_lane_give_up(qg_lane *lane);
 
 /* How far the text may leave. */
 uint64_t qg_lane_safe(qg_lane *lane);

@@ -286,7 +286,7 @@ static qg_status nested_value(walk *w, place at, const member *m)
 {
     if (!m->known)
         return raw_value(w, &at, m, false, QG_MARK_RAW);
-    bool strings;
+    bool strings = false;
     qg_status rc;
     switch ((qg_act)m->known->act) {
     case QG_ACT_ECHO:
@@ -424,7 +424,7 @@ qg_slice qg_marks_root_string(qg_slice json, const char *name)
 {
     walk w = {json.p, json.p, json.p + json.n, NULL, NULL, 0, 0, false};
     qg_slice key, found = {"", 0};
-    bool plain, strings;
+    bool plain, strings = false;
     if (!take(&w, '{') || take(&w, '}'))
         return found;
     do {

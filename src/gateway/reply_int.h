@@ -47,6 +47,7 @@ struct qg_reply {
     qg_buf out;
     size_t taken;
     bool admitted, text_left; /* some text has left */
+    bool ends_cr;             /* the last byte of what left is CR */
     bool cut;                 /* a hit ends it */
     bool spoiled;             /* memory is out: nothing more is done */
     qg_reply_fault fault;
@@ -70,6 +71,18 @@ void qg_reply_end_lanes(qg_reply *r);
 
 /* ---- reply_judge.c ---- */
 bool qg_reply_on_hit(void *ud, qg_lane *lane, const qg_lane_hit *hit);
+
+/* ---- reply_edit.c ---- */
+/* Bytes [begin, end) of the event's data say text. */
+qg_status qg_reply_say(qg_edits *d, uint32_t begin, uint32_t end, const char *text);
+/* The mark's text up to byte `safe` of its lane; what is no string goes as a whole.  note: said
+ * behind it, NULL. */
+qg_status qg_reply_cut_text(const qg_event *e, const qg_mark *m, uint64_t safe, const char *note,
+                            qg_edits *d);
+/* The notes of the mark's choice, when it is a finish reason. */
+qg_status qg_reply_annotate(const qg_reply *r, const qg_event *e, const qg_mark *m, qg_edits *d);
+/* Withheld texts and annotations of an event that leaves whole. */
+qg_status qg_reply_plain_edits(const qg_reply *r, const qg_event *e, qg_edits *d);
 
 /* ---- reply_out.c ---- */
 /* Lets leave what may, and ends the reply when it is time. */

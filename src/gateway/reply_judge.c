@@ -104,7 +104,7 @@ void qg_reply_judge_failed(qg_reply *r, uint32_t lane, qg_status status, const c
         char why[256];
         snprintf(why, sizeof why, "The reply could not be checked%s%s", sentence ? ": " : ".",
                  sentence ? sentence : "");
-        l->busy = false;
+        qg_lane_give_up(l); /* a reply that is being cut ends with what is judged */
         qg_reply_fail(r, QG_REPLY_UNJUDGED, true, 503, "judge_failed", why);
     }
     qg_reply_settle(r);

@@ -1,6 +1,5 @@
 /* What leaves: events whose texts may, then the end. */
 #include "base/mem.h"
-#include "gateway/jstr.h"
 #include "gateway/reply_int.h"
 
 #include <stdio.h>
@@ -28,6 +27,7 @@ void qg_reply_no_memory(qg_reply *r)
 void qg_reply_fail(qg_reply *r, qg_reply_outcome outcome, bool now, int http, const char *code,
                    const char *sentence)
 {
+    r->fault.now |= r->fault.set && now && !r->view.shadow;
     if (r->fault.set || r->cut || r->spoiled || r->state.done)
         return;
     r->fault = (qg_reply_fault){.set = true, .now = now && !r->view.shadow, .http = http};
@@ -97,94 +97,13 @@ static void pop(qg_reply *r)
     qg_mfree(e);
 }
 
-/* ---- edits ----------------------------------------------------------------------------------- */
-
-static bool withheld(const qg_reply *r, const qg_mark *m)
-{
-    return m->what <= QG_MARK_RAW && r->view.fields[m->kind] == QG_FIELD_WITHHELD;
-}
-
-static qg_status say(qg_edits *d, uint32_t begin, uint32_t end, const char *text)
-{
-    size_t at = d->text.n;
-    QG_TRY(qg_buf_adds(&d->text, text));
-    return qg_edits_add(d, begin, end, at);
-}
-
-/* The mark's text up to byte `safe` of its lane; what is no string goes as a whole.  note: said
- * behind it, NULL. */
-static qg_status cut_text(const qg_event *e, const qg_mark *m, uint64_t safe, const char *note,
-                          qg_edits *d)
-{
-    if (safe >= m->to && m->to > m->from)
-        return QG_OK;
-    if (m->what == QG_MARK_RAW)
-        return say(d, m->begin, m->end, e->data.p[m->begin] == '{' ? "{}" : "null");
-    qg_slice raw = qg_slice_of(e->data.p + m->begin, m->end - m->begin);
-    size_t keep = safe > m->from ? qg_jstr_cut(raw, (size_t)(safe - m->from)) : 0;
-    size_t at = d->text.n;
-    if (note) {
-        QG_TRY(qg_buf_adds(&d->text, keep ? "\\n\\n" : ""));
-        size_t quote = d->text.n;
-        QG_TRY(qg_jstr_put(qg_str(note), &d->text));
-        d->text.n--; /* without its quotes: it stands inside a string */
-        memmove(d->text.p + quote, d->text.p + quote + 1, d->text.n - quote - 1);
-        d->text.n--;
-    }
-    return qg_edits_add(d, m->begin + (uint32_t)keep, m->end, at);
-}
-
-/* Flags of a choice's texts become an annotation in front of its finish reason. */
-static qg_status annotate(const qg_reply *r, const qg_event *e, const qg_mark *m, qg_edits *d)
-{
-    bool by_choice = r->opt.proto <= QG_PROTO_COMPLETIONS;
-    size_t at = d->text.n, n = 0;
-    if (m->what != QG_MARK_FINISH || !m->note ||
-        (!e->last && r->opt.stream && r->opt.proto == QG_PROTO_RESPONSES))
-        return QG_OK;
-    for (size_t i = 0; i < d->n; i++)
-        if (d->p[i].begin == m->note && d->p[i].end == m->note)
-            return QG_OK;
-    for (size_t i = 0; i < r->n_hits; i++) {
-        const qg_reply_hit *h = &r->hits[i];
-        if (h->choice != m->choice && by_choice && h->choice >= 0)
-            continue;
-        qg_wire_note note = {.severity = h->severity,
-                             .category = h->category,
-                             .begin = h->begin,
-                             .end = h->end,
-                             .filtered = h->action == QG_ACTION_BLOCK};
-        note.p = h->severity < 3 ? h->p_severity[h->severity] : 0;
-        QG_TRY(qg_buf_adds(&d->text, n++ ? "," : "\"content_filter_results\":{"));
-        QG_TRY(qg_wire_note_put(&note, &d->text));
-    }
-    if (n == 0)
-        return QG_OK;
-    QG_TRY(qg_buf_adds(&d->text, "},"));
-    return qg_edits_add(d, m->note, m->note, at);
-}
-
-/* Withheld texts and annotations of an event that leaves whole. */
-static qg_status plain_edits(const qg_reply *r, const qg_event *e, qg_edits *d)
-{
-    bool content = false;
-    for (size_t i = 0; i < e->n_marks; i++)
-        content |= withheld(r, &e->marks[i]) && e->marks[i].kind == QG_FIELD_CONTENT;
-    for (size_t i = 0; i < e->n_marks; i++) {
-        const qg_mark *m = &e->marks[i];
-        if (withheld(r, m))
-            QG_TRY(cut_text(e, m, 0, NULL, d));
-        else if (content && m->what == QG_MARK_LOGPROBS)
-            QG_TRY(say(d, m->begin, m->end, "null"));
-        QG_TRY(annotate(r, e, m, d));
-    }
-    return QG_OK;
-}
+/* ---- leaving ----------------------------------------------------------------------------------
+ */
 
 static qg_status write_event(qg_reply *r, const qg_event *e, bool event_by_event, qg_edits *d)
 {
     if (event_by_event)
-        QG_TRY(plain_edits(r, e, d));
+        QG_TRY(qg_reply_plain_edits(r, e, d));
     QG_TRY(qg_event_write(e, d, &r->out));
     return qg_ending_saw(&r->ending, e);
 }
@@ -194,6 +113,7 @@ static bool leave(qg_reply *r)
 {
     qg_event *e = r->head;
     qg_edits d;
+    r->ends_cr = e->raw.n && e->raw.p[e->raw.n - 1] == '\r';
     qg_edits_init(&d);
     for (size_t i = 0; i < e->n_marks; i++)
         if (e->marks[i].what <= QG_MARK_RAW && e->marks[i].in != QG_NO_LANE)
@@ -229,6 +149,13 @@ static uint64_t safe_of(qg_reply *r, const qg_mark *m)
     return safe < l->released ? l->released : safe;
 }
 
+/* Half a tool's name would be another tool's. */
+static bool is_name(const qg_event *e, const qg_mark *m)
+{
+    return m->kind == QG_FIELD_TOOL &&
+           qg_slice_is(qg_slice_of(e->data.p + m->name, m->n_name), "name");
+}
+
 /* The first event that may not leave whole, with what of its texts may; dropped when that is
  * nothing, or when it holds more than texts that go on. */
 static qg_status leave_part(qg_reply *r)
@@ -239,7 +166,8 @@ static qg_status leave_part(qg_reply *r)
     qg_status rc = QG_OK;
     for (size_t i = 0; i < e->n_marks; i++) {
         const qg_mark *m = &e->marks[i];
-        if (m->what == QG_MARK_WHOLE || m->what == QG_MARK_RAW)
+        if (m->what == QG_MARK_WHOLE || m->what == QG_MARK_RAW ||
+            (is_name(e, m) && m->in != QG_NO_LANE && safe_of(r, m) < m->to))
             return QG_OK;
         any |= m->what == QG_MARK_TEXT && m->in != QG_NO_LANE && safe_of(r, m) > m->from;
     }
@@ -249,11 +177,11 @@ static qg_status leave_part(qg_reply *r)
     for (size_t i = 0; i < e->n_marks && rc == QG_OK; i++) {
         const qg_mark *m = &e->marks[i];
         if (m->what != QG_MARK_TEXT) {
-            rc = say(&d, m->begin, m->end, "null");
+            rc = qg_reply_say(&d, m->begin, m->end, "null");
             continue;
         }
         uint64_t safe = m->in == QG_NO_LANE ? 0 : safe_of(r, m);
-        rc = cut_text(e, m, safe, NULL, &d);
+        rc = qg_reply_cut_text(e, m, safe, NULL, &d);
         if (m->in != QG_NO_LANE)
             count_out(r, r->lanes[m->in], safe < m->to ? safe : m->to);
     }
@@ -289,6 +217,8 @@ static qg_wire_note note_of(const qg_reply_hit *h)
 static qg_status write_end(qg_reply *r)
 {
     bool nothing = r->counts.bytes_out == 0 && r->out.n == r->taken;
+    if (r->ends_cr) /* its last line end was half a CRLF */
+        QG_TRY(qg_buf_adds(&r->out, "\n"));
     if (r->cut) {
         qg_wire_note note = note_of(&r->blocked);
         qg_ending_say end = {.message = r->view.message_written ? r->view.message : NULL,
@@ -353,13 +283,14 @@ static qg_status body_mark(qg_reply *r, const qg_event *e, const qg_mark *m, boo
                            qg_edits *d)
 {
     if (m->what == QG_MARK_LOGPROBS)
-        return choice_stopped(r, m->choice) ? say(d, m->begin, m->end, "null") : QG_OK;
+        return choice_stopped(r, m->choice) ? qg_reply_say(d, m->begin, m->end, "null") : QG_OK;
     if (m->what == QG_MARK_FINISH) {
-        QG_TRY(annotate(r, e, m, d));
-        return choice_stopped(r, m->choice) && m->lane ? say(d, m->begin, m->end, m->lane) : QG_OK;
+        QG_TRY(qg_reply_annotate(r, e, m, d));
+        return choice_stopped(r, m->choice) && m->lane ? qg_reply_say(d, m->begin, m->end, m->lane)
+                                                       : QG_OK;
     }
     if (m->in == QG_NO_LANE)
-        return cut_text(e, m, 0, NULL, d);
+        return qg_reply_cut_text(e, m, 0, NULL, d);
     qg_lane *l = r->lanes[m->in];
     if (!l->stopped) {
         count_out(r, l, m->to);
@@ -369,7 +300,7 @@ static qg_status body_mark(qg_reply *r, const qg_event *e, const qg_mark *m, boo
     bool tell = *message && m->kind == QG_FIELD_CONTENT && safe < m->to;
     *message &= !tell;
     count_out(r, l, safe < m->to ? safe : m->to);
-    return cut_text(e, m, safe, tell ? r->view.message : NULL, d);
+    return qg_reply_cut_text(e, m, safe, tell ? r->view.message : NULL, d);
 }
 
 static void finish_body(qg_reply *r)
