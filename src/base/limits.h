@@ -142,6 +142,28 @@
 #define QG_MAX_LABELS       32 /* answers of one Stream head; the real ones have up to 9 */
 #define QG_MAX_POSITIONS    (16 * 1024 * 1024)
 
+/* hubs that models are pulled from.  A repository of the family has a dozen files; a page of a list
+ * has 1,000 at 200 bytes. */
+#define QG_MAX_HUB_FILES       20000
+#define QG_MAX_HUB_PATH        512 /* bytes of a file's name in a repository */
+#define QG_MAX_HUB_LIST_BYTES  (16u * 1024 * 1024)
+#define QG_MAX_HUB_PAGES       1000
+#define QG_MAX_HUB_FILE_BYTES  (1ll << 42) /* 4 TiB; keeps sums and offsets in int64 */
+#define QG_MAX_HUB_CONNECTIONS 16
+#define QG_HUB_CONNECTIONS     4
+/* One request of a large file: so long that asking costs nothing beside it, so short that a broken
+ * proxy costs little. */
+#define QG_HUB_PART_MIN   (4u * 1024 * 1024)
+#define QG_HUB_PART_MAX   (64u * 1024 * 1024)
+#define QG_HUB_TRIES      5   /* of a request that brings nothing */
+#define QG_HUB_BREAKS     200 /* of one that brings something each time */
+#define QG_HUB_RETRY_MS   500 /* before the second; twice as long before each further one */
+#define QG_HUB_WAIT_S     120 /* asked for by Retry-After: more is an error at once */
+#define QG_HUB_CONNECT_MS 10000
+#define QG_HUB_HEADER_MS  30000
+#define QG_HUB_STALL_MS   30000
+#define QG_HUB_LIST_MS    120000
+
 /* policy files.  100,000 literals of 20 bytes are 2 million nodes of 32 bytes. */
 #define QG_MAX_POLICY_BYTES  (16u * 1024 * 1024)
 #define QG_MAX_POLICY_NODES  (2u * 1024 * 1024) /* visited; aliases are visited again each time */

@@ -21,6 +21,7 @@ enum {
     CMD_STREAM = 1u << 10,
     CMD_AUDIT = 1u << 11,
     CMD_GATEWAY = 1u << 12,
+    CMD_PULL = 1u << 13,
     CMD_LABEL = 1u << 16,
     CMD_EVAL = 1u << 17,
     CMD_ROWS = CMD_LABEL | CMD_EVAL,
@@ -43,11 +44,13 @@ typedef struct cli_args {
     const char *gen_model, *upstream_key_env, *ca_file;
     const char *shard, *errors, *prompt_field, *response_field, *keep, *where, *verdict_cache;
     const char *html, *tune;
-    cli_list names, api_keys, category_thresholds, upstreams;
+    const char *hub, *revision, *dir;
+    const char *repo, *stream_repo; /* names of repositories that model and stream_model were */
+    cli_list names, api_keys, category_thresholds, upstreams, include;
     int32_t judge_ms, upstream_timeout_s, upstream_stall_s;
     int32_t threads, max_model_len, port, concurrency, step_rows, request_timeout_s, probe_ms,
         max_jobs, max_connections, max_connections_addr;
-    int32_t kv_mib, prompt_tokens, repeat;
+    int32_t kv_mib, prompt_tokens, repeat, connections;
     bool quiet, no_prefix_cache, json, jsonl, exit_verdict, decode_ids, skip_special, ids, measure,
         csv, quick, no_own_categories;
     int32_t checkpoint_ms, bootstrap;
@@ -86,6 +89,7 @@ int cmd_serve(const cli_args *args);
 int cmd_stream(const cli_args *args);
 int cmd_bench(const cli_args *args);
 int cmd_policy(const cli_args *args);
+int cmd_pull(const cli_args *args);
 int cmd_audit(const cli_args *args);
 int cmd_gateway(const cli_args *args);
 int cmd_label(const cli_args *args);

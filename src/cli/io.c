@@ -96,7 +96,7 @@ int cli_finish(int code)
     return EXIT_FAILED;
 }
 
-static const char *or_env(const char *value, const char *variable)
+const char *cli_or_env(const char *value, const char *variable)
 {
     const char *env = value ? NULL : getenv(variable);
     return env && *env ? env : value;
@@ -142,8 +142,8 @@ int cli_engine_options(const cli_args *args, uint32_t parts, qg_options *opt)
 {
     qg_options_init(opt);
     opt->parts = parts;
-    opt->model = or_env(args->model, "QGUARD_MODEL");
-    opt->cpu = or_env(args->cpu, "QGUARD_CPU");
+    opt->model = cli_or_env(args->model, "QGUARD_MODEL");
+    opt->cpu = cli_or_env(args->cpu, "QGUARD_CPU");
     opt->dtype = dtype_of(args->dtype);
     opt->n_threads = args->threads;
     opt->max_model_len = args->max_model_len;

@@ -28,6 +28,9 @@ void cli_print_row_error(qg_status rc, const qg_err *err, long long line);
 /* Flushes stdout; EXIT_FAILED with a sentence when the output could not be written. */
 int cli_finish(int code);
 
+/* value, or the environment's when there is none; NULL when that is empty, too. */
+const char *cli_or_env(const char *value, const char *variable);
+
 /* Engine options from the arguments; EXIT_DONE or a failure that was reported. parts: QG_PART_*. */
 int cli_engine_options(const cli_args *args, uint32_t parts, qg_options *opt);
 int cli_open(const cli_args *args, uint32_t parts, qg_engine **engine);

@@ -1,6 +1,7 @@
 /* qguard: one command, many jobs.  Picks the subcommand; each has a file of its own. */
 #include "base/limits.h"
 #include "cli/config_file.h"
+#include "cli/find_model.h"
 #include "cli/io.h"
 #include "cli/vllm_flags.h"
 
@@ -57,6 +58,15 @@ const cli_command cli_commands[] = {
      "Rows {\"ids\":[…],\"positions\":[…]|\"last\",\"columns\":[…]|\"top\":K,\"splits\":[…]} -> "
      "{\"logits\":[{\"position\":P,\"values\":{\"id\":x,…},\"logsumexp\":x},…]}.",
      0, cmd_logits},
+    {"pull", CMD_PULL, "REPO [options]", "Fetch a model from Hugging Face or ModelScope",
+     "Prints the model's folder.  REPO is OWNER/NAME, as in Qwen/Qwen3Guard-Gen-0.6B; every "
+     "command that takes --model takes it, too.\n"
+     "The files lie in the hub's own cache, where its Python tools find them and leave theirs; "
+     "every byte is checked against the hub's hashes.  Interrupted, the same command goes on from "
+     "there.\n"
+     "Environment: HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_HUB_OFFLINE; "
+     "MODELSCOPE_ENDPOINT, MODELSCOPE_CACHE, MODELSCOPE_API_TOKEN; https_proxy (docs/MODELS.md).",
+     1, cmd_pull},
     {"policy", CMD_POLICY, "check FILE", "Check a policy file",
      "Prints what the file holds, or the first mistake with its line and field.", 2, cmd_policy},
     {"audit", CMD_AUDIT, "check FILE", "Check an audit log",
@@ -113,7 +123,7 @@ static const cli_command *find(const char *name)
 
 static int unknown(const char *name)
 {
-    static const char *const planned[] = {"eval", "pull"};
+    static const char *const planned[] = {"eval"};
     for (size_t i = 0; i < QG_COUNT(planned); i++)
         if (!strcmp(planned[i], name)) {
             fprintf(stderr, "qguard: '%s' is not in this version\n", name);
@@ -124,7 +134,7 @@ static int unknown(const char *name)
     return EXIT_USAGE;
 }
 
-static int parse_and_run(const cli_command *command, int argc, char **argv)
+static int parse_and_run(const cli_command *command, int argc, char **argv, qg_arena *arena)
 {
     cli_args args = {.port = 8000,
                      .concurrency = 32,
@@ -147,7 +157,8 @@ static int parse_and_run(const cli_command *command, int argc, char **argv)
     }
     if (command->bit != CMD_SERVE && command->bit != CMD_GATEWAY)
         signal(SIGINT, interrupted);
-    return cli_finish(command->run(&args));
+    int code = cli_find_models(command, &args, arena);
+    return cli_finish(code == EXIT_DONE ? command->run(&args) : code);
 }
 
 static int run(const cli_command *command, int argc, char **argv)
@@ -156,7 +167,7 @@ static int run(const cli_command *command, int argc, char **argv)
     qg_arena_init(&arena, QG_MAX_TEXT_BYTES);
     bool fine = command->bit != CMD_SERVE || (cli_config_file(argc, argv, &arena, &argc, &argv) &&
                                               cli_from_vllm(argc, argv, &arena, &argc, &argv));
-    int code = fine ? parse_and_run(command, argc, argv) : EXIT_USAGE;
+    int code = fine ? parse_and_run(command, argc, argv, &arena) : EXIT_USAGE;
     qg_arena_free(&arena);
     return code;
 }

@@ -36,6 +36,8 @@ int cmd_serve(const cli_args *args)
     opt.port = (uint16_t)args->port;
     opt.socket = args->uds;
     opt.stream_model = args->stream_model;
+    if (args->repo && !local.names.n) /* as at vLLM: the name that was given */
+        local.names.at[local.names.n++] = args->repo;
     opt.names = local.names.at;
     opt.n_names = (size_t)local.names.n;
     opt.api_keys = local.api_keys.at;

@@ -54,7 +54,6 @@ static const row rows[] = {
     {"limit-mm-per-prompt", IGNORE_VALUE, NULL},
     {"chat-template-content-format", IGNORE_VALUE, NULL},
     {"response-role", IGNORE_VALUE, NULL},
-    {"revision", IGNORE_VALUE, NULL},
     {"download-dir", IGNORE_VALUE, NULL},
     {"hf-token", IGNORE_VALUE, NULL},
     {"uvicorn-log-level", IGNORE_VALUE, NULL},

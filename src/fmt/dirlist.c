@@ -2,6 +2,7 @@
 #include "fmt/dirlist.h"
 
 #include "base/mem.h"
+#include "base/slice.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -78,6 +79,31 @@ char *qg_path_name(const char *path)
         path = real;
         n = strlen(real);
     }
+}
+
+/* The component that ends before *n, which moves to its beginning, the slash taken with it. */
+static qg_slice last_part(const char *path, size_t *n)
+{
+    size_t end = *n;
+    while (end > 0 && path[end - 1] == '/')
+        end--;
+    size_t from = end;
+    while (from > 0 && path[from - 1] != '/')
+        from--;
+    *n = from;
+    return (qg_slice){path + from, end - from};
+}
+
+char *qg_path_model_name(const char *path)
+{
+    size_t n = strlen(path);
+    last_part(path, &n);
+    qg_slice snapshots = last_part(path, &n), repo = last_part(path, &n);
+
+    for (size_t i = repo.n; qg_slice_is(snapshots, "snapshots") && i > 2; i--)
+        if (i < repo.n && repo.p[i - 1] == '-' && repo.p[i - 2] == '-')
+            return qg_memdup0(repo.p + i, repo.n - i);
+    return qg_path_name(path);
 }
 
 bool qg_path_exists(const char *dir, const char *name)

@@ -21,6 +21,9 @@ bool qg_has_suffix(const char *s, const char *suffix);
 char *qg_path_join(const char *dir, const char *name) __attribute__((warn_unused_result));
 /* Last component of path in new memory (the directory's own name for "." and ".."), or NULL. */
 char *qg_path_name(const char *path) __attribute__((warn_unused_result));
+/* What the model in path is called, in new memory, or NULL: the last component, but in a hub's
+ * cache (…/models--OWNER--NAME/snapshots/COMMIT, or OWNER--NAME) NAME. */
+char *qg_path_model_name(const char *path) __attribute__((warn_unused_result));
 /* Whether dir has an entry of this name, be it readable or not. */
 bool qg_path_exists(const char *dir, const char *name);
 /* Whether path is a directory or (*is_file) a file, which may be a GGUF file; else QG_ERR_IO with a

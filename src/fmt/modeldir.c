@@ -361,7 +361,7 @@ static qg_status open_dir(qg_modeldir **out, const char *path, const qg_file *fi
         dir->files = files;
         dir->n_files = n_files;
         dir->path = path ? qg_memdup0(path, strlen(path)) : NULL;
-        dir->name = path ? qg_path_name(path) : qg_memdup0("qguard-demo", 11);
+        dir->name = path ? qg_path_model_name(path) : qg_memdup0("qguard-demo", 11);
     }
     if (!dir || !dir->name || (path && !dir->path))
         rc = no_memory(&e);

@@ -45,7 +45,8 @@ void qg_modeldir_close(qg_modeldir *dir);
 /* The calls below read what does not change and may be made from any thread, but for
  * qg_modeldir_file and qg_modeldir_chat_template: one thread at a time. */
 
-const char *qg_modeldir_name(const qg_modeldir *dir); /* last path component, or "qguard-demo" */
+/* Last path component (in a hub's cache the repository's name), or "qguard-demo". */
+const char *qg_modeldir_name(const qg_modeldir *dir);
 /* The path it was opened by; NULL: in memory. */
 const char *qg_modeldir_path(const qg_modeldir *dir);
 /* NULL when opened without QG_MODELDIR_TENSORS. */
