@@ -301,11 +301,17 @@ typedef void qg_done_fn(void *ud, qg_status status, qg_result *result, const qg_
 
 /* Renders and encodes on the calling thread, then queues.  On QG_OK done will be called; *job (when
  * job is not NULL) is a handle that must be given back with qg_job_release.  done may run before
- * this returns, that is before *job is set.  On failure done is never called. */
+ * this returns, that is before *job is set.  On failure done is never called.  With done NULL the
+ * verdict stays with the job, for qg_job_wait; job must then not be NULL. */
 QG_API qg_status qg_submit(qg_engine *engine, const qg_request *req, qg_done_fn *done, void *ud,
                            qg_job **job, qg_err *err);
+/* Waits for a job that was submitted without done, and takes its verdict, once; otherwise as
+ * qg_judge.  For callers that want many jobs on their way and no callbacks: a language binding. */
+QG_API qg_status qg_job_wait(qg_job *job, qg_result **out, qg_err *err);
 /* Asks a job to end with QG_ERR_CANCELLED; harmless when it has ended. */
 QG_API void qg_cancel(qg_job *job);
+/* Gives the handle back, also after the engine was closed; a verdict that nobody took is freed.
+ * NULL is fine. */
 QG_API void qg_job_release(qg_job *job);
 
 /* The verdict object of the wire (compact JSON, one line, no newline):

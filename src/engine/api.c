@@ -123,21 +123,35 @@ static qg_status prepare(qg_engine *e, qg_job *job, const qg_request *req, qg_er
                                        : prepare_generate(e, job, req->max_tokens, err);
 }
 
+/* The verdict stays with the job, for qg_job_wait. */
+static qg_status wait_later(qg_job *job, qg_err *err)
+{
+    job->waiter = qg_malloc(sizeof *job->waiter);
+    if (!job->waiter)
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    qg_waiter_init(job->waiter);
+    job->done = qg_waiter_done;
+    job->ud = job->waiter;
+    return QG_OK;
+}
+
 qg_status qg_submit(qg_engine *engine, const qg_request *req, qg_done_fn *done, void *ud,
                     qg_job **out, qg_err *err)
 {
     if (out)
         *out = NULL;
     QG_TRY(check_request(engine, req, err));
-    if (!done)
-        return qg_fail(err, QG_ERR_ARG, "done must not be NULL");
+    if (!done && !out)
+        return qg_fail(err, QG_ERR_ARG, "without done, job must not be NULL: the verdict is its");
     bool generate = req->decode == QG_DECODE_GENERATE;
     qg_job *job = qg_job_new(engine, generate ? QG_JOB_GENERATE : QG_JOB_VERDICT);
     if (!job)
         return qg_fail(err, QG_ERR_NOMEM, "out of memory");
     job->done = done;
     job->ud = ud;
-    qg_status rc = prepare(engine, job, req, err);
+    qg_status rc = done ? QG_OK : wait_later(job, err);
+    if (rc == QG_OK)
+        rc = prepare(engine, job, req, err);
     if (rc == QG_OK)
         rc = qg_sched_post(engine, job, err);
     if (rc == QG_OK && out)
@@ -149,49 +163,29 @@ qg_status qg_submit(qg_engine *engine, const qg_request *req, qg_done_fn *done, 
 
 /* ---- waiting ---- */
 
-typedef struct waiter {
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    bool done;
-    qg_status rc;
-    qg_result *result;
-    qg_err err;
-} waiter;
-
-static void wake(void *ud, qg_status rc, qg_result *result, const qg_err *err)
-{
-    waiter *w = ud;
-    pthread_mutex_lock(&w->lock);
-    w->rc = rc;
-    w->result = result;
-    if (err)
-        w->err = *err;
-    w->done = true;
-    pthread_cond_signal(&w->cond);
-    pthread_mutex_unlock(&w->lock);
-}
-
-static qg_status wait_for(waiter *w, qg_err *err)
-{
-    pthread_mutex_lock(&w->lock);
-    while (!w->done)
-        pthread_cond_wait(&w->cond, &w->lock);
-    pthread_mutex_unlock(&w->lock);
-    return w->rc == QG_OK ? QG_OK : qg_fail(err, w->rc, "%s", w->err.msg);
-}
-
 qg_status qg_judge(qg_engine *engine, const qg_request *req, qg_result **out, qg_err *err)
 {
-    waiter w = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    qg_waiter w;
 
     *out = NULL;
-    qg_status rc = qg_submit(engine, req, wake, &w, NULL, err);
+    qg_waiter_init(&w);
+    qg_status rc = qg_submit(engine, req, qg_waiter_done, &w, NULL, err);
     if (rc == QG_OK)
-        rc = wait_for(&w, err);
+        rc = qg_waiter_wait(&w, err);
     *out = w.result;
-    pthread_cond_destroy(&w.cond);
-    pthread_mutex_destroy(&w.lock);
+    qg_waiter_destroy(&w);
     return rc;
+}
+
+qg_status qg_job_wait(qg_job *job, qg_result **out, qg_err *err)
+{
+    *out = NULL;
+    if (!job || !job->waiter)
+        return qg_fail(err, QG_ERR_ARG, "this job tells a callback, nobody can wait for it");
+    QG_TRY(qg_waiter_wait(job->waiter, err));
+    *out = job->waiter->result;
+    job->waiter->result = NULL;
+    return *out ? QG_OK : qg_fail(err, QG_ERR_ARG, "the job's result was taken before");
 }
 
 int64_t qg_logits_width(const qg_engine *e)
@@ -233,15 +227,16 @@ static qg_status check_logits(const qg_engine *e, const qg_logits_request *r, qg
 
 qg_status qg_logits(qg_engine *engine, const qg_logits_request *req, float *out, qg_err *err)
 {
-    waiter w = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    qg_waiter w;
 
     QG_TRY(check_logits(engine, req, err));
     for (size_t i = 0; req->split_us && i < req->n_splits; i++)
         req->split_us[i] = 0;
+    qg_waiter_init(&w);
     qg_job *job = qg_job_new(engine, QG_JOB_LOGITS);
     qg_status rc = job ? qg_ids_add(&job->ids, req->ids, req->n_ids) : QG_ERR_NOMEM;
     if (rc == QG_OK) {
-        job->done = wake;
+        job->done = qg_waiter_done;
         job->ud = &w;
         job->request = req;
         job->logits_out = out;
@@ -249,12 +244,11 @@ qg_status qg_logits(qg_engine *engine, const qg_logits_request *req, float *out,
         job->n_prompt = job->max_slots = (int32_t)req->n_ids;
         rc = qg_sched_post(engine, job, err);
         if (rc == QG_OK)
-            rc = wait_for(&w, err);
+            rc = qg_waiter_wait(&w, err);
     } else {
         qg_fail(err, rc, "out of memory");
     }
     qg_job_unref(job);
-    pthread_cond_destroy(&w.cond);
-    pthread_mutex_destroy(&w.lock);
+    qg_waiter_destroy(&w);
     return rc;
 }

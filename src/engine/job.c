@@ -18,6 +18,11 @@ void qg_job_unref(qg_job *job)
 {
     if (!job || atomic_fetch_sub(&job->refs, 1) != 1)
         return;
+    if (job->waiter) {
+        qg_result_free(job->waiter->result);
+        qg_waiter_destroy(job->waiter);
+        qg_mfree(job->waiter);
+    }
     qg_ids_free(&job->ids);
     qg_mfree(job->tree);
     qg_mfree(job->logits);

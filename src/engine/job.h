@@ -4,6 +4,7 @@
 
 #include "engine/sample.h"
 #include "engine/session.h"
+#include "engine/waiter.h"
 #include "guard/guard.h"
 #include "model/model.h"
 
@@ -27,6 +28,7 @@ struct qg_job {
     qg_judged judged;
     qg_done_fn *done;
     void *ud;
+    qg_waiter *waiter; /* the job's own, for qg_job_wait; NULL: done is the caller's */
     int64_t submitted_us;
     int64_t deadline_us;              /* 0 = none */
     bool bulk;                        /* yields to interactive jobs */

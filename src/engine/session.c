@@ -313,43 +313,16 @@ qg_status qg_session_rollback(qg_session *s, int32_t position, qg_err *err)
 
 /* ---- waiting ---- */
 
-typedef struct waiter {
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    bool done;
-    qg_status rc;
-    qg_stream_result *result;
-    qg_err err;
-} waiter;
-
-static void wake(void *ud, qg_status rc, qg_stream_result *result, const qg_err *err)
-{
-    waiter *w = ud;
-    pthread_mutex_lock(&w->lock);
-    w->rc = rc;
-    w->result = result;
-    if (err)
-        w->err = *err;
-    w->done = true;
-    pthread_cond_signal(&w->cond);
-    pthread_mutex_unlock(&w->lock);
-}
-
 qg_status qg_session_judge(qg_session *s, const qg_append *a, qg_stream_result **out, qg_err *err)
 {
-    waiter w = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    qg_waiter w;
 
     *out = NULL;
-    qg_status rc = qg_session_submit(s, a, wake, &w, err);
-    if (rc == QG_OK) {
-        pthread_mutex_lock(&w.lock);
-        while (!w.done)
-            pthread_cond_wait(&w.cond, &w.lock);
-        pthread_mutex_unlock(&w.lock);
-        rc = w.rc == QG_OK ? QG_OK : qg_fail(err, w.rc, "%s", w.err.msg);
-        *out = w.result;
-    }
-    pthread_cond_destroy(&w.cond);
-    pthread_mutex_destroy(&w.lock);
+    qg_waiter_init(&w);
+    qg_status rc = qg_session_submit(s, a, qg_waiter_stream_done, &w, err);
+    if (rc == QG_OK)
+        rc = qg_waiter_wait(&w, err);
+    *out = w.result;
+    qg_waiter_destroy(&w);
     return rc;
 }

@@ -217,6 +217,47 @@ static void closing_answers_everybody(void **state)
         assert_true(tickets[i].rc == QG_OK || tickets[i].rc == QG_ERR_CLOSED);
 }
 
+/* Jobs without a callback keep their verdicts, whatever the order in which they are asked for, and
+ * also when the engine has gone. */
+static void jobs_can_be_waited_for(void **state)
+{
+    (void)state;
+    qg_engine *e = open_engine(NULL);
+    qg_job *jobs[COUNT(prompts)];
+    qg_result *result;
+    qg_err err;
+    qg_message m = {.role = "user"};
+    qg_request req;
+    qg_request_init(&req);
+    req.messages = &m;
+    req.n_messages = 1;
+    for (size_t i = 0; i < COUNT(prompts); i++) {
+        m.content = text_of(prompts[i]);
+        assert_int_equal(qg_submit(e, &req, NULL, NULL, &jobs[i], &err), QG_OK);
+    }
+    for (size_t i = COUNT(prompts); i-- > 1;) { /* the first one's is never taken */
+        assert_int_equal(qg_job_wait(jobs[i], &result, &err), QG_OK);
+        char *alone = verdict(e, prompts[i], NULL, QG_DECODE_VERDICT);
+        assert_string_equal(result->text, alone);
+        qg_free(alone);
+        qg_result_free(result);
+        assert_int_equal(qg_job_wait(jobs[i], &result, &err), QG_ERR_ARG);
+        assert_null(result);
+    }
+    assert_int_equal(qg_submit(e, &req, NULL, NULL, NULL, &err), QG_ERR_ARG);
+    qg_job *late;
+    m.content = text_of(prompts[3]);
+    assert_int_equal(qg_submit(e, &req, NULL, NULL, &late, &err), QG_OK);
+    qg_engine_close(e);
+    qg_status rc = qg_job_wait(late, &result, &err);
+    assert_true(rc == QG_OK || rc == QG_ERR_CLOSED);
+    assert_true((rc == QG_OK) == (result != NULL));
+    qg_result_free(result);
+    qg_job_release(late);
+    for (size_t i = 0; i < COUNT(prompts); i++)
+        qg_job_release(jobs[i]);
+}
+
 static void nonsense_is_refused_with_a_sentence(void **state)
 {
     (void)state;
@@ -331,6 +372,7 @@ int main(void)
         cmocka_unit_test(answers_belong_to_their_questions),
         cmocka_unit_test(the_queue_is_bounded_and_jobs_end_early),
         cmocka_unit_test(closing_answers_everybody),
+        cmocka_unit_test(jobs_can_be_waited_for),
         cmocka_unit_test(nonsense_is_refused_with_a_sentence),
         cmocka_unit_test(only_what_was_opened_can_be_used),
         cmocka_unit_test(every_allocation_may_fail),
