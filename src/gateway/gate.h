@@ -169,6 +169,7 @@ struct qg_relay {
     bool judged; /* the prompt: */
     qg_prompt_verdict verdict;
     qg_job *gen_job;
+    int64_t gen_due_us; /* the Gen model's deadline; 0 = it is not asked */
     qg_status gen_rc;
     qg_result *gen_result;
     qg_err gen_err;

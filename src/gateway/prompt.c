@@ -196,8 +196,7 @@ static qg_status submit_gen(qg_relay *r)
     qg_request_init(&request);
     request.messages = list;
     request.n_messages = n;
-    int32_t ms = r->view.deadline_ms[QG_PHASE_PROMPT];
-    request.deadline_us = qg_now_us() + (int64_t)(ms ? ms : r->gate->opt->judge_ms) * 1000;
+    request.deadline_us = r->gen_due_us;
     qg_relay_ref(r);
     qg_status rc = qg_submit(r->gate->gen, &request, on_gen, r, &r->gen_job, &err);
     qg_mfree(list);
@@ -222,6 +221,8 @@ static void run_gen(qg_task *task)
 
 static void begin_gen(qg_relay *r)
 {
+    int32_t ms = r->view.deadline_ms[QG_PHASE_PROMPT];
+    r->gen_due_us = qg_now_us() + (int64_t)(ms ? ms : r->gate->opt->judge_ms) * 1000;
     r->task.run = run_gen;
     qg_relay_ref(r);
     qg_worker_post(r->gate->worker, &r->task);

@@ -424,7 +424,13 @@ static void run_note(qg_client_note *note)
 
 void qg_relay_tick(qg_relay *r, int64_t now)
 {
-    qg_relay_hearings_tick(r, now);
+    enum {
+        GRACE_US = 2000 * 1000
+    }; /* the engine keeps deadlines itself; one that is stuck does not */
+    if (r->gen_due_us && r->prompt == QG_PROMPT_WAITS && now > r->gen_due_us + GRACE_US)
+        qg_relay_prompt_failed(r, QG_ERR_DEADLINE, "The judge does not answer.");
+    if (!r->ended)
+        qg_relay_hearings_tick(r, now);
 }
 
 void qg_relay_init(qg_relay *r)
