@@ -129,10 +129,10 @@ typedef enum qg_prompt_state {
 
 /* A time at which the upstream had sent so much text: when as much has left, judging took the
  * difference. */
-typedef struct qg_mark {
+typedef struct qg_relay_mark {
     uint64_t text;
     int64_t us;
-} qg_mark;
+} qg_relay_mark;
 enum { QG_RELAY_MARKS = 32, QG_RELAY_HEADERS = 12 };
 
 struct qg_relay {
@@ -155,7 +155,7 @@ struct qg_relay {
     /* the worker's, then the back's */
     qg_asked *asked;
     qg_status read_rc, rule_rc;
-    qg_err read_err;
+    qg_err err; /* the reader's, then the Gen model's */
     bool rule_found;
     qg_rule_hit rule;
     qg_message *shown; /* [n_shown] what of the conversation is judged, as sessions take it */
@@ -172,7 +172,6 @@ struct qg_relay {
     int64_t gen_due_us; /* the Gen model's deadline; 0 = it is not asked */
     qg_status gen_rc;
     qg_result *gen_result;
-    qg_err gen_err;
     qg_hearing *hearings, *base;
     qg_attempt *attempt; /* the call under way; NULL = none */
     uint64_t tried;      /* upstreams, since the last answer was begun */
@@ -181,7 +180,7 @@ struct qg_relay {
     bool fed; /* bytes of an answer are in the reply */
     int upstream_status;
     char retry_after[16];
-    qg_mark marks[QG_RELAY_MARKS];
+    qg_relay_mark marks[QG_RELAY_MARKS];
     uint32_t mark_first, n_marks;
     bool first_out;
     int64_t shown_held_tokens, shown_held_bytes; /* as counted in the gate's */

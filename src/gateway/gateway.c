@@ -217,7 +217,8 @@ static qg_status listen_and_run(qg_gate *g, qg_err *err)
 
 static qg_status serve(qg_gate *g, qg_err *err)
 {
-    const qg_client_options client = {.ca_file = g->opt->ca_file};
+    const qg_client_options client = {
+        .ca_file = g->opt->ca_file, .tick = on_tick, .tick_ud = g, .tick_ms = TICK_MS};
     stop_note stop = {{.run = run_stop}, g};
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -228,7 +229,6 @@ static qg_status serve(qg_gate *g, qg_err *err)
     if (rc == QG_OK)
         rc = qg_client_open(&g->client, &client, err);
     if (rc == QG_OK) {
-        qg_client_tick(g->client, TICK_MS, on_tick, g);
         rc = listen_and_run(g, err);
         qg_worker_stop(g->worker);
         qg_client_post(g->client, &stop.note);

@@ -25,8 +25,7 @@ struct qg_hearing {
     bool for_prompt;  /* the first one, which judges the prompt where no Gen model does */
     bool fresh_again; /* the session was lost while it read, and begun anew */
     bool closed;      /* nobody wants it any more */
-    qg_status failed; /* it cannot be used: what every ask is answered with */
-    qg_err fault;
+    qg_status failed; /* it cannot be used: what every ask is answered with, and err */
     /* the append under way */
     bool busy, of_text;
     qg_append append;
@@ -125,19 +124,17 @@ static void append(qg_hearing *h, const char *role, qg_slice text, bool end, boo
 static void fail_hearing(qg_hearing *h, qg_status why, const char *sentence)
 {
     h->failed = why;
-    qg_fail(&h->fault, why, "%s", *sentence ? sentence : qg_status_name(why));
+    if (sentence != h->err.msg)
+        qg_fail(&h->err, why, "%s", *sentence ? sentence : qg_status_name(why));
 }
 
 static void open_session(qg_hearing *h)
 {
     const qg_relay *r = h->relay;
     qg_session_options opt;
-    qg_err err = {""};
     qg_session_options_init(&opt);
     opt.thresholds = &r->view.thresholds;
-    qg_status rc = qg_session_open(&h->session, r->gate->stream, &opt, &err);
-    if (rc != QG_OK)
-        fail_hearing(h, rc, err.msg);
+    h->failed = qg_session_open(&h->session, r->gate->stream, &opt, &h->err);
 }
 
 static qg_hearing *open_hearing(qg_relay *r, uint32_t lane)
@@ -200,11 +197,11 @@ static void tell_failure(qg_hearing *h)
 {
     qg_relay *r = h->relay;
     if (judges_prompt(h))
-        qg_relay_prompt_failed(r, h->failed, h->fault.msg);
+        qg_relay_prompt_failed(r, h->failed, h->err.msg);
     if (h->waits && !r->ended && r->reply) {
         h->waits = false;
         qg_relay_count_failure(r, QG_PHASE_RESPONSE, h->failed);
-        qg_reply_judge_failed(r->reply, h->lane, h->failed, h->fault.msg);
+        qg_reply_judge_failed(r->reply, h->lane, h->failed, h->err.msg);
     }
 }
 
@@ -384,17 +381,18 @@ static void give_up(qg_hearing *h)
     qg_relay *r = h->relay;
     bool waits = h->waits;
     uint32_t lane = h->lane;
-    fail_hearing(h, QG_ERR_DEADLINE, "the judge does not answer");
+    static const char sentence[] = "the judge does not answer"; /* err is still the engine's */
+    h->failed = QG_ERR_DEADLINE;
     h->waits = false;
     if (judges_prompt(h))
-        qg_relay_prompt_failed(r, QG_ERR_DEADLINE, h->fault.msg);
+        qg_relay_prompt_failed(r, QG_ERR_DEADLINE, sentence);
     close_hearing(h);
     if (r->base == h)
         r->base = NULL;
     if (!waits || !r->reply || r->ended)
         return;
     qg_relay_count_failure(r, QG_PHASE_RESPONSE, QG_ERR_DEADLINE);
-    qg_reply_judge_failed(r->reply, lane, QG_ERR_DEADLINE, h->fault.msg);
+    qg_reply_judge_failed(r->reply, lane, QG_ERR_DEADLINE, sentence);
 }
 
 void qg_relay_hearings_tick(qg_relay *r, int64_t now)

@@ -38,7 +38,7 @@ static qg_status show(qg_relay *r)
     size_t last = a->n_messages - 1;
     r->shown = qg_calloc(a->n_messages + 1, sizeof *r->shown);
     if (!r->shown)
-        return qg_fail(&r->read_err, QG_ERR_NOMEM, "Out of memory.");
+        return qg_fail(&r->err, QG_ERR_NOMEM, "Out of memory.");
     for (size_t i = r->view.scope == QG_SCOPE_LAST_TURN ? last : 0; i <= last; i++)
         if (i == last || in_scope(&r->view, a->messages[i].role))
             r->shown[r->n_shown++] =
@@ -52,8 +52,8 @@ static qg_status scan_one(qg_relay *r, const qg_rules *rules, qg_text text)
 {
     qg_scan *scan;
     qg_rule_hit hit;
-    QG_TRY(qg_scan_open(&scan, rules, QG_PHASE_PROMPT, &r->read_err));
-    qg_status rc = qg_scan_push(scan, qg_slice_of(text.p, text.n), true, &r->read_err);
+    QG_TRY(qg_scan_open(&scan, rules, QG_PHASE_PROMPT, &r->err));
+    qg_status rc = qg_scan_push(scan, qg_slice_of(text.p, text.n), true, &r->err);
     if (rc == QG_OK && qg_scan_verdict(scan, &hit) &&
         (!r->rule_found || hit.rule->severity > r->rule.rule->severity)) {
         r->rule = hit;
@@ -79,7 +79,7 @@ static qg_status scan(qg_relay *r)
 void qg_relay_read(qg_relay *r)
 {
     qg_slice model;
-    r->read_rc = qg_asked_open(&r->asked, r->proto, qg_slice_of(r->body, r->n_body), &r->read_err);
+    r->read_rc = qg_asked_open(&r->asked, r->proto, qg_slice_of(r->body, r->n_body), &r->err);
     if (r->read_rc != QG_OK)
         return;
     model = r->asked->model;
@@ -170,7 +170,7 @@ static void on_gen(void *ud, qg_status status, qg_result *result, const qg_err *
     r->gen_rc = status;
     r->gen_result = result;
     if (status != QG_OK && err)
-        r->gen_err = *err;
+        r->err = *err;
     qg_relay_post(r, QG_EVENT_GEN);
     qg_relay_unref(r);
 }
@@ -202,7 +202,7 @@ static qg_status submit_gen(qg_relay *r)
     qg_mfree(list);
     if (rc != QG_OK) {
         qg_relay_unref(r);
-        r->gen_err = err;
+        r->err = err;
     }
     return rc;
 }
@@ -234,7 +234,7 @@ void qg_relay_gen_done(qg_relay *r)
     if (r->ended)
         return;
     if (r->gen_rc != QG_OK) {
-        qg_relay_prompt_failed(r, r->gen_rc, *r->gen_err.msg ? r->gen_err.msg : "not judged");
+        qg_relay_prompt_failed(r, r->gen_rc, *r->err.msg ? r->err.msg : "not judged");
         return;
     }
     if (!r->gen_result || !r->gen_result->well_formed) {
@@ -267,7 +267,7 @@ void qg_relay_judge_prompt(qg_relay *r)
         qg_relay_prompt_failed(r, QG_ERR_UNSUPPORTED,
                                "The request holds parts that are no text, which cannot be judged.");
     if (!r->ended && r->prompt == QG_PROMPT_WAITS && r->rule_rc != QG_OK)
-        qg_relay_prompt_failed(r, r->rule_rc, r->read_err.msg);
+        qg_relay_prompt_failed(r, r->rule_rc, r->err.msg);
     if (!r->ended && r->prompt == QG_PROMPT_WAITS && decided_by_rule(r, &v))
         qg_relay_prompt(r, &v);
     if (r->ended)

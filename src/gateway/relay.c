@@ -251,7 +251,8 @@ static void mark_in(qg_relay *r, const qg_reply_counts *c, int64_t now)
     uint64_t known =
         r->n_marks ? r->marks[(r->mark_first + r->n_marks - 1) % QG_RELAY_MARKS].text : c->text_out;
     if (c->text_in > known && r->n_marks < QG_RELAY_MARKS)
-        r->marks[(r->mark_first + r->n_marks++) % QG_RELAY_MARKS] = (qg_mark){c->text_in, now};
+        r->marks[(r->mark_first + r->n_marks++) % QG_RELAY_MARKS] =
+            (qg_relay_mark){c->text_in, now};
 }
 
 static void mark_out(qg_relay *r, const qg_reply_counts *c, int64_t now)
@@ -393,7 +394,7 @@ static void start(qg_relay *r)
         qg_relay_fail(r, QG_GATE_FAILED, 503, "unavailable", "The gateway is shutting down.");
     else if (r->read_rc != QG_OK)
         qg_relay_fail(r, QG_GATE_REFUSED, r->read_rc == QG_ERR_NOMEM ? 503 : 400, "invalid_request",
-                      r->read_err.msg);
+                      r->err.msg);
     else if (!qg_upstreams_has(g->upstreams, r->asked->model))
         qg_relay_fail(r, QG_GATE_REFUSED, 404, "model_not_found",
                       "No upstream of this gateway has the model.");

@@ -97,14 +97,6 @@ static void sweep(qg_client *c, int64_t now)
     }
 }
 
-void qg_client_tick(qg_client *c, int32_t ms, void (*tick)(void *ud), void *ud)
-{
-    c->tick = tick;
-    c->tick_ud = ud;
-    c->tick_step_us = (int64_t)ms * 1000;
-    c->tick_us = tick ? qg_clock_us() + c->tick_step_us : 0;
-}
-
 static void timers(qg_client *c)
 {
     int64_t now = qg_clock_us();
@@ -245,6 +237,10 @@ qg_status qg_client_open(qg_client **out, const qg_client_options *opt, qg_err *
     }
     opt = opt ? opt : &defaults;
     c->proxy_env = opt->proxy_env;
+    c->tick = opt->tick;
+    c->tick_ud = opt->tick_ud;
+    c->tick_step_us = (int64_t)opt->tick_ms * 1000;
+    c->tick_us = opt->tick ? qg_clock_us() + c->tick_step_us : 0;
     c->epoll = epoll_create1(EPOLL_CLOEXEC);
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (c->epoll < 0 || c->wake_fd < 0) {

@@ -31,6 +31,11 @@ typedef struct qg_client_options {
     const char *ca_file; /* PEM, instead of the system's authorities; NULL = those */
     bool proxy_env;      /* obey http_proxy, https_proxy, no_proxy of the environment */
     const char *agent;   /* User-Agent, where the request gives none; NULL = none */
+    /* Called on the client's thread about every tick_ms; NULL = nothing.  Never early, late by what
+     * other events take. */
+    void (*tick)(void *ud);
+    void *tick_ud;
+    int32_t tick_ms;
 } qg_client_options;
 
 /* Starts the thread.  opt NULL = defaults (all zero).  Strings are copied.  QG_ERR_NOMEM,
@@ -136,9 +141,6 @@ typedef struct qg_client_note {
     void (*run)(struct qg_client_note *note);
 } qg_client_note;
 void qg_client_post(qg_client *client, qg_client_note *note);
-/* Called on the client's thread about every ms from then on, until replaced; NULL ends it. Before
- * the first call is started.  Not exact: never early, late by what other events take. */
-void qg_client_tick(qg_client *client, int32_t ms, void (*tick)(void *ud), void *ud);
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 

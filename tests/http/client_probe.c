@@ -200,7 +200,9 @@ int main(int argc, char **argv)
             return 2;
     pthread_mutex_init(&p.lock, NULL);
     pthread_cond_init(&p.wake, NULL);
-    if (qg_client_open(&client, &(qg_client_options){p.ca, p.proxy, "probe"}, &err) != QG_OK)
+    if (qg_client_open(
+            &client, &(qg_client_options){.ca_file = p.ca, .proxy_env = p.proxy, .agent = "probe"},
+            &err) != QG_OK)
         return 2;
     for (int i = 0; i < p.times; i++)
         if (p.fetch)
