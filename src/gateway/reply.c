@@ -18,6 +18,8 @@ static void start(qg_reply *r)
     r->marks = (qg_marks){NULL, 0, 0, -1};
     r->ended = r->saw_last = r->cut = r->spoiled = false;
     r->n_finished = r->kept = 0;
+    r->hits_before = r->n_hits;
+    r->text_left = r->ends_cr = false;
     r->last_lane = r->ask_from = 0;
     r->held = 0;
     r->fault = (qg_reply_fault){.set = false};

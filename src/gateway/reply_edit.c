@@ -50,7 +50,7 @@ static size_t notes_of(const qg_reply *r, int32_t choice, qg_wire_note *notes)
 {
     bool by_choice = r->opt.proto <= QG_PROTO_COMPLETIONS;
     size_t n = 0;
-    for (size_t i = 0; i < r->n_hits; i++) {
+    for (size_t i = r->hits_before; i < r->n_hits; i++) {
         const qg_reply_hit *h = &r->hits[i];
         double p = h->severity <= QG_UNSAFE ? h->p_severity[h->severity] : 0;
         size_t k = 0;

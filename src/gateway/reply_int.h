@@ -54,8 +54,8 @@ struct qg_reply {
     qg_ending ending;
 
     qg_reply_hit hits[QG_MAX_REPLY_HITS];
-    size_t n_hits;
-    qg_reply_hit blocked; /* the hit that ended it */
+    size_t n_hits, hits_before; /* of tries before this one */
+    qg_reply_hit blocked;       /* the hit that ended it */
 
     qg_reply_counts counts;
     qg_reply_state state;

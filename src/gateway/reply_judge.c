@@ -26,7 +26,7 @@ bool qg_reply_ask_next(qg_reply *r, qg_reply_ask *ask)
 
 static void record(qg_reply *r, const qg_reply_hit *hit)
 {
-    qg_reply_hit *before = r->n_hits ? &r->hits[r->n_hits - 1] : NULL;
+    qg_reply_hit *before = r->n_hits > r->hits_before ? &r->hits[r->n_hits - 1] : NULL;
     bool same = before && before->lane == hit->lane && before->action == hit->action &&
                 before->rule == hit->rule && before->severity == hit->severity &&
                 (before->category == hit->category ||

@@ -141,11 +141,392 @@ static void a_hit_cuts(void **state)
           want, QG_REPLY_CUT);
 }
 
+#define BODY(content, finish)                                                                      \
+    "{\"id\":\"c1\",\"object\":\"chat.completion\",\"choices\":[{\"index\":0,\"message\":{"        \
+    "\"role\":\"assistant\",\"content\":\"" content "\"},\"logprobs\":{\"content\":[]},"           \
+    "\"finish_reason\":\"" finish "\"}],\"usage\":{\"total_tokens\":3}}"
+#define NOTE                                                                                       \
+    "\"content_filter_results\":{\"violent\":{\"filtered\":true,\"detected\":true,\"severity\":"   \
+    "\"high\",\"label\":\"Unsafe\",\"p\":1.0000,\"start_offset\":16,\"end_offset\":24}},"
+
+/* What a whole body becomes. */
+static const struct {
+    qg_proto proto;
+    const char *policy, *in, *want; /* NULL: unchanged */
+} bodies[] = {
+    {QG_PROTO_CHAT, NULL, BODY("fine \\u00e4", "stop"), NULL},
+    {QG_PROTO_CHAT, NULL, BODY("0123456789abcdef########tail", "stop"),
+     "{\"id\":\"c1\",\"object\":\"chat.completion\",\"choices\":[{" NOTE
+     "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"0123456789abcdef\"},"
+     "\"logprobs\":null,\"finish_reason\":\"content_filter\"}],\"usage\":{\"total_tokens\":3}}"},
+    {QG_PROTO_CHAT, "cut: reply\nmessage: \"No \\\"x\\\".\"\n",
+     BODY("0123456789abcdef########tail", "stop"),
+     "{\"id\":\"c1\",\"object\":\"chat.completion\",\"choices\":[{" NOTE
+     "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"No \\\"x\\\".\"},"
+     "\"logprobs\":null,\"finish_reason\":\"content_filter\"}],\"usage\":{\"total_tokens\":3}}"},
+    {QG_PROTO_CHAT, "message: No.\n", BODY("0123456789abcdef########tail", "stop"),
+     "{\"id\":\"c1\",\"object\":\"chat.completion\",\"choices\":[{" NOTE
+     "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"0123456789abcdef\\n\\nNo.\"},"
+     "\"logprobs\":null,\"finish_reason\":\"content_filter\"}],\"usage\":{\"total_tokens\":3}}"},
+    /* the other choice stays as it is */
+    {QG_PROTO_CHAT, NULL,
+     "{\"choices\":[{\"index\":0,\"message\":{\"content\":\"kind words\"},\"finish_reason\":"
+     "\"stop\"},{\"index\":1,\"message\":{\"content\":\"0123456789abcdef########\"},"
+     "\"finish_reason\":\"stop\"}]}",
+     "{\"choices\":[{\"index\":0,\"message\":{\"content\":\"kind words\"},\"finish_reason\":"
+     "\"stop\"},{" NOTE "\"index\":1,\"message\":{\"content\":\"0123456789abcdef\"},"
+     "\"finish_reason\":\"content_filter\"}]}"},
+    {QG_PROTO_COMPLETIONS, NULL,
+     "{\"choices\":[{\"text\":\"0123456789abcdef########\",\"index\":0,\"finish_reason\":\"stop\"}"
+     "]}",
+     "{\"choices\":[{" NOTE "\"text\":\"0123456789abcdef\",\"index\":0,\"finish_reason\":"
+     "\"content_filter\"}]}"},
+    {QG_PROTO_ANTHROPIC, NULL,
+     "{\"type\":\"message\",\"content\":[{\"type\":\"text\",\"text\":\"0123456789abcdef########\"}"
+     "],\"stop_reason\":\"end_turn\"}",
+     "{" NOTE "\"type\":\"message\",\"content\":[{\"type\":\"text\",\"text\":\"0123456789abcdef\"}"
+     "],\"stop_reason\":\"refusal\"}"},
+    {QG_PROTO_ANTHROPIC, NULL,
+     "{\"content\":[{\"type\":\"tool_use\",\"id\":\"1\",\"name\":\"f\",\"input\":{\"q\":"
+     "\"0123########\"}}],\"stop_reason\":\"tool_use\"}",
+     NULL}, /* what it becomes: below */
+    {QG_PROTO_RESPONSES, NULL,
+     "{\"object\":\"response\",\"status\":\"completed\",\"output\":[{\"type\":\"message\","
+     "\"status\":\"completed\",\"content\":[{\"type\":\"output_text\",\"text\":"
+     "\"0123456789abcdef########\"}]}]}",
+     "{" NOTE "\"object\":\"response\",\"status\":\"incomplete\",\"output\":[{\"type\":\"message\","
+     "\"status\":\"incomplete\",\"content\":[{\"type\":\"output_text\",\"text\":"
+     "\"0123456789abcdef\"}]}]}"},
+    {QG_PROTO_CHAT, "fields: {reasoning: withheld}\n",
+     "{\"choices\":[{\"message\":{\"reasoning_content\":\"secret ####\",\"content\":\"hi\"},"
+     "\"finish_reason\":\"stop\"}]}",
+     "{\"choices\":[{\"message\":{\"reasoning_content\":\"\",\"content\":\"hi\"},"
+     "\"finish_reason\":\"stop\"}]}"},
+    {QG_PROTO_CHAT, "fields: {reasoning: passed}\n",
+     "{\"choices\":[{\"message\":{\"reasoning_content\":\"############\",\"content\":\"hi\"},"
+     "\"finish_reason\":\"stop\"}]}",
+     NULL},
+    {QG_PROTO_CHAT, "severities: {Unsafe: {action: allow}}\n",
+     BODY("0123456789abcdef########tail", "stop"), NULL},
+};
+
+static void bodies_are_judged_and_cut(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(bodies); i++) {
+        const char *want = bodies[i].want;
+        bool tool = bodies[i].proto == QG_PROTO_ANTHROPIC && !want;
+        if (tool)
+            want = "{\"content_filter_results\":{\"violent\":{\"filtered\":true,\"detected\":true,"
+                   "\"severity\":\"high\",\"label\":\"Unsafe\",\"p\":1.0000,\"start_offset\":8,"
+                   "\"end_offset\":16}},\"content\":[{\"type\":\"tool_use\",\"id\":\"1\",\"name\":"
+                   "\"f\",\"input\":{}}],\"stop_reason\":\"refusal\"}";
+        check(bodies[i].proto, false, bodies[i].policy, bodies[i].in, want,
+              want && !strstr(bodies[i].policy ? bodies[i].policy : "", "withheld")
+                  ? QG_REPLY_CUT
+                  : QG_REPLY_PASSED);
+    }
+}
+
+static void fields_are_withheld_or_passed_in_streams(void **state)
+{
+    (void)state;
+    const char in[] =
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"reasoning\":\"########\"}}]}\n\n"
+        "data: [DONE]\n\n";
+    check(QG_PROTO_CHAT, true, "fields: {reasoning: withheld}\n", in,
+          "data: {\"choices\":[{\"index\":0,\"delta\":{\"reasoning\":\"\"}}]}\n\ndata: [DONE]\n\n",
+          QG_REPLY_PASSED);
+    check(QG_PROTO_CHAT, true, "fields: {reasoning: passed}\n", in, NULL, QG_REPLY_PASSED);
+}
+
+/* Every string is text unless it is known not to be. */
+static void nothing_passes_unread(void **state)
+{
+    (void)state;
+    static const char *const strings[] = {
+        "{\"choices\":[{\"index\":0,\"delta\":{\"new\":\"%s\"}}]}",
+        "{\"choices\":[{\"index\":0,\"new\":\"%s\",\"delta\":{}}]}",
+        "{\"new\":{\"deep\":[\"%s\"]},\"choices\":[]}",
+        "{\"new\":[[{\"x\":\"%s\"}]],\"choices\":[]}",
+        "{\"id\":\"%s words\",\"choices\":[]}",
+        "{\"usage\":{\"note\":\"%s words\"},\"choices\":[]}",
+        "{\"error\":{\"message\":\"%s\"}}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"content\":[{\"type\":\"text\",\"text\":\"%s\"}]}}]"
+        "}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"function\":{\"arguments\":{"
+        "\"a\":\"%s\"}}}]}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"con\\u0074ent\":\"%s\"}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\",\"content\":\"%s\"}}]}",
+        "{\"choices\":[{\"delta\":{\"audio\":{\"data\":\"%s not base64\"}},\"index\":0}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"},\"finish_reason\":\"%s and "
+        "so on\"}]}",
+    };
+    for (size_t i = 0; i < COUNT(strings); i++) {
+        char data[512], in[600];
+        run r;
+        const char *hole = strstr(strings[i], "%s");
+        snprintf(data, sizeof data, "%.*s%s%s", (int)(hole - strings[i]), strings[i],
+                 "################", hole + 2);
+        snprintf(in, sizeof in, "data: %s\n\ndata: [DONE]\n\n", data);
+        begin(&r, QG_PROTO_CHAT, true, NULL);
+        open_reply(&r);
+        feed(&r, in, strlen(in));
+        end(&r);
+        if (r.state.outcome != QG_REPLY_CUT)
+            print_error("%s\n", in);
+        assert_int_equal(r.state.outcome, QG_REPLY_CUT);
+        assert_null(strstr(out_of(&r), "####"));
+        finish(&r);
+    }
+}
+
+static void what_cannot_be_read_ends_it(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in;
+        bool stream, open;
+        qg_reply_outcome outcome;
+    } cases[] = {
+        {ROLE "data: {\"choices\":[{\"delta\":{\"content\":\"a\n\n" DONE, true, false,
+         QG_REPLY_MALFORMED},
+        {ROLE "data: {\"choices\":[]} {}\n\n" DONE, true, false, QG_REPLY_MALFORMED},
+        {ROLE "data: hello\n\n" DONE, true, false, QG_REPLY_MALFORMED},
+        {ROLE "data: {\"a text as a name\":1}\n\n" DONE, true, false, QG_REPLY_MALFORMED},
+        {ROLE "data: {\"choices\":[{\"delta\":{\"content\":\"\xff\"}}]}\n\n" DONE, true, false,
+         QG_REPLY_MALFORMED},
+        {ROLE "data: hello\n\n" DONE, true, true, QG_REPLY_PASSED},
+        {ROLE CHAT("hi", "null"), true, false, QG_REPLY_UPSTREAM},
+        {ROLE "data: {\"choi", true, false, QG_REPLY_UPSTREAM},
+        {"", true, false, QG_REPLY_UPSTREAM},
+        {"<html>", false, false, QG_REPLY_MALFORMED},
+        {"", false, false, QG_REPLY_MALFORMED},
+        {"<html>", false, true, QG_REPLY_PASSED},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        run r;
+        begin(&r, QG_PROTO_CHAT, cases[i].stream, cases[i].open ? "on_error: open\n" : NULL);
+        open_reply(&r);
+        feed(&r, cases[i].in, strlen(cases[i].in));
+        end(&r);
+        if (r.state.outcome != cases[i].outcome)
+            print_error("case %zu: %s\n", i, r.state.sentence);
+        assert_int_equal(r.state.outcome, cases[i].outcome);
+        assert_true(r.state.done);
+        if (cases[i].outcome == QG_REPLY_PASSED)
+            assert_string_equal(out_of(&r), cases[i].in);
+        else
+            assert_non_null(strstr(out_of(&r), "\"error\":{"));
+        if (!r.state.event_stream && cases[i].outcome != QG_REPLY_PASSED)
+            assert_int_equal(r.state.http, 502);
+        if (cases[i].outcome != QG_REPLY_PASSED && cases[i].stream && *cases[i].in)
+            assert_non_null(strstr(out_of(&r), DONE));
+        finish(&r);
+    }
+}
+
+static void a_failed_judge_closes_or_opens(void **state)
+{
+    (void)state;
+    for (int open = 0; open < 2; open++) {
+        run r;
+        qg_reply_ask ask;
+        const char in[] = CHAT("unread", "\"stop\"") DONE;
+        begin(&r, QG_PROTO_CHAT, true, open ? "on_error: open\n" : NULL);
+        open_reply(&r);
+        qg_reply_feed(r.reply, qg_str(in));
+        assert_true(qg_reply_ask_next(r.reply, &ask));
+        assert_true(ask.fresh && ask.last && qg_slice_is(ask.text, "unread"));
+        assert_false(qg_reply_ask_next(r.reply, &ask));
+        qg_reply_judge_failed(r.reply, 0, QG_ERR_DEADLINE, "too slow");
+        qg_reply_end(r.reply);
+        take(&r);
+        assert_true(r.state.done);
+        assert_int_equal(r.state.outcome, open ? QG_REPLY_PASSED : QG_REPLY_UNJUDGED);
+        assert_int_equal(r.state.http, open ? 200 : 503);
+        assert_int_equal(qg_reply_counts_of(r.reply).text_unjudged, open ? 6 : 0);
+        if (open)
+            assert_string_equal(out_of(&r), in);
+        else
+            assert_null(strstr(out_of(&r), "unread"));
+        finish(&r);
+    }
+}
+
+static void a_gated_reply_waits(void **state)
+{
+    (void)state;
+    run r;
+    begin(&r, QG_PROTO_CHAT, true, NULL);
+    r.opt.gated = true;
+    open_reply(&r);
+    feed(&r, ROLE, strlen(ROLE));
+    assert_false(r.state.started);
+    assert_int_equal(r.out.n, 0);
+    qg_reply_admit(r.reply);
+    take(&r);
+    assert_true(r.state.started);
+    assert_string_equal(out_of(&r), ROLE);
+    finish(&r);
+}
+
+static void a_second_try_replaces_the_first(void **state)
+{
+    (void)state;
+    run r;
+    const char bad[] = ROLE CHAT("################", "null"),
+               good[] = ROLE CHAT("better", "\"stop\"") DONE;
+    begin(&r, QG_PROTO_CHAT, true, NULL);
+    r.opt.may_retry = true;
+    open_reply(&r);
+    feed(&r, bad, strlen(bad));
+    assert_true(r.state.retry && r.state.abort_upstream && !r.state.started);
+    qg_reply_retry(r.reply);
+    assert_false(qg_reply_state_of(r.reply).abort_upstream);
+    feed(&r, good, strlen(good));
+    end(&r);
+    assert_string_equal(out_of(&r), good);
+    assert_int_equal(r.state.outcome, QG_REPLY_PASSED);
+    qg_reply_close(r.reply);
+    r.out.n = 0;
+    open_reply(&r);
+    feed(&r, bad, strlen(bad));
+    assert_true(r.state.retry);
+    qg_reply_give_up(r.reply);
+    take(&r);
+    assert_true(r.state.done && r.state.outcome == QG_REPLY_CUT);
+    assert_non_null(strstr(out_of(&r), "content_filter\""));
+    finish(&r);
+}
+
+static void sentences_stay_whole(void **state)
+{
+    (void)state;
+    run r;
+    const char first[] = CHAT("One two three. Four five six seven eig", "null"),
+               then[] = CHAT("ht nine ten ################", "null");
+    begin(&r, QG_PROTO_CHAT, true, "cut: sentence\n");
+    open_reply(&r);
+    feed(&r, first, strlen(first));
+    assert_int_equal(r.out.n, 0);
+    feed(&r, then, strlen(then));
+    assert_int_equal(r.state.outcome, QG_REPLY_CUT);
+    assert_non_null(strstr(out_of(&r), "\"One two three. \""));
+    assert_null(strstr(out_of(&r), "Four"));
+    finish(&r);
+}
+
+static void shadow_mode_changes_nothing(void **state)
+{
+    (void)state;
+    const char in[] = ROLE ": words\n\n" CHAT("################", "\"stop\"") "x: y\n\n" DONE;
+    run r;
+    const qg_reply_hit *hits;
+    begin(&r, QG_PROTO_CHAT, true, "shadow: true\n");
+    open_reply(&r);
+    feed(&r, in, strlen(in));
+    end(&r);
+    assert_string_equal(out_of(&r), in);
+    assert_int_equal(qg_reply_hits(r.reply, &hits), 1);
+    assert_int_equal(hits[0].action, QG_ACTION_BLOCK);
+    finish(&r);
+}
+
+static void an_endless_text_is_held_back_only_so_far(void **state)
+{
+    (void)state;
+    run r;
+    const char in[] = CHAT("0123456789012345678901234567890123456789", "null");
+    begin(&r, QG_PROTO_CHAT, true, NULL);
+    open_reply(&r);
+    size_t fed = 0;
+    while (!qg_reply_state_of(r.reply).pause && fed < (1u << 24)) {
+        qg_reply_feed(r.reply, qg_str(in)); /* and no judge answers */
+        fed += sizeof in - 1;
+    }
+    assert_true(fed < 300 * 1024);
+    qg_reply_close(r.reply);
+    open_reply(&r);
+    for (int i = 0; i < 20000; i++) {
+        qg_reply_feed(r.reply, qg_str(in));
+        rig_judge_all(&r.judge, r.reply);
+        take(&r);
+        r.out.n = 0;
+        /* the judge of the test keeps all of its text: give it a new session now and then */
+        if (i % 50 == 49) {
+            qg_reply_ask ask;
+            qg_reply_feed(r.reply, qg_str(in));
+            assert_true(qg_reply_ask_next(r.reply, &ask));
+            qg_reply_judge_failed(r.reply, ask.lane, QG_ERR_GONE, NULL);
+        }
+        assert_false(r.state.pause || r.state.done);
+    }
+    finish(&r);
+}
+
+static void every_allocation_fails_once(void **state)
+{
+    (void)state;
+    qg_fault_arm(0);
+    void *p = qg_malloc(1);
+    bool faults = p == NULL;
+    qg_mfree(p);
+    qg_fault_arm(-1);
+    if (!faults) {
+        print_message("every_allocation_fails_once: SKIPPED, needs a build with -Dfaults=true\n");
+        skip();
+    }
+    const char in[] =
+        ROLE CHAT("0123", "null") "data: {\"choices\":[{\"delta\":{\"reasoning\":"
+                                  "\"\\u00e4b\"}}]}\n\n" CHAT("456789abcdef########", "null") DONE;
+    run r;
+    begin(&r, QG_PROTO_CHAT, true,
+          "message: No.\nrules:\n  - {contains: zzz, severity: Unsafe, category: PII}\n");
+    for (int64_t nth = 0;; nth++) {
+        int64_t live = qg_live_blocks();
+        rig_judge_free(&r.judge);
+        rig_judge_init(&r.judge);
+        qg_fault_arm(nth);
+        if (qg_reply_open(&r.reply, &r.opt, NULL) == QG_OK) {
+            for (size_t i = 0; i < sizeof in - 1; i += 64)
+                qg_reply_feed(r.reply,
+                              qg_slice_of(in + i, sizeof in - 1 - i < 64 ? sizeof in - 1 - i : 64)),
+                    rig_judge_all(&r.judge, r.reply);
+            qg_reply_end(r.reply);
+            rig_judge_all(&r.judge, r.reply);
+            qg_reply_state s = qg_reply_state_of(r.reply);
+            assert_true(s.done);
+            assert_true(s.outcome == QG_REPLY_CUT ||
+                        (qg_fault_fired() && s.outcome == QG_REPLY_NO_MEMORY));
+        }
+        bool fired = qg_fault_fired();
+        qg_fault_arm(-1);
+        qg_reply_close(r.reply);
+        assert_int_equal(qg_live_blocks(), live);
+        if (!fired)
+            break;
+    }
+    r.reply = NULL;
+    finish(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(passes_unchanged),
         cmocka_unit_test(a_hit_cuts),
+        cmocka_unit_test(bodies_are_judged_and_cut),
+        cmocka_unit_test(fields_are_withheld_or_passed_in_streams),
+        cmocka_unit_test(nothing_passes_unread),
+        cmocka_unit_test(what_cannot_be_read_ends_it),
+        cmocka_unit_test(a_failed_judge_closes_or_opens),
+        cmocka_unit_test(a_gated_reply_waits),
+        cmocka_unit_test(a_second_try_replaces_the_first),
+        cmocka_unit_test(sentences_stay_whole),
+        cmocka_unit_test(shadow_mode_changes_nothing),
+        cmocka_unit_test(an_endless_text_is_held_back_only_so_far),
+        cmocka_unit_test(every_allocation_fails_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
