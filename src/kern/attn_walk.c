@@ -224,36 +224,52 @@ static void strip(const walk *w, int64_t i0, int64_t n, int32_t j0, const places
     }
 }
 
-/* Chunk at j0 for rows [r0, r1), which see the same places as far as they see; lead sees farthest.
- */
-static void chunk(const walk *w, int64_t r0, int64_t r1, int64_t lead, int32_t j0)
+/* Rows that see the same places of the chunk at j0, as far as they see; lead sees farthest. */
+typedef struct run {
+    int64_t r0, r1, lead;
+} run;
+
+/* The run that begins with the first row from r on that sees anything of the chunk; r1 = n_rows and
+ * r0 = r1 when there is none. */
+static run run_from(const walk *w, int64_t r, int64_t n_rows, int32_t j0)
 {
-    const int64_t i0 = r0 * w->group, n = (r1 - r0) * w->group;
+    while (r < n_rows && w->rows[r].n_ctx <= j0)
+        r++;
+    run u = {r, r < n_rows ? r + 1 : r, r};
+    for (; u.r1 < n_rows && w->rows[u.r1].n_ctx > j0; u.r1++) {
+        const qg_attn_row *a = &w->rows[u.lead], *b = &w->rows[u.r1];
+        if (!same_places(a, b, j0, min32(j0 + CHUNK, min32(a->n_ctx, b->n_ctx))))
+            break;
+        u.lead = b->n_ctx > a->n_ctx ? u.r1 : u.lead;
+    }
+    return u;
+}
+
+/* Chunk at j0 for a run; next_row's chunk at next_j0 is what comes then. */
+static void chunk(const walk *w, const run *u, int32_t j0, int64_t next_row, int32_t next_j0)
+{
+    const int64_t i0 = u->r0 * w->group, n = (u->r1 - u->r0) * w->group;
     const int64_t strips = (n + QG_ATTN_STRIP - 1) / QG_ATTN_STRIP;
+    const qg_attn_row *lead = &w->rows[u->lead];
     places at, next;
-    locate(w, &w->rows[lead], j0, min32(w->rows[lead].n_ctx - j0, CHUNK), &at);
-    foresee(w, &w->rows[lead], j0 + CHUNK, &at, &next);
+    locate(w, lead, j0, min32(lead->n_ctx - j0, CHUNK), &at);
+    foresee(w, &w->rows[next_row], next_j0, &at, &next);
     for (int64_t s = 0; s < strips; s++) {
         const int64_t from = n * s / strips, to = n * (s + 1) / strips;
         strip(w, i0 + from, to - from, j0, &at, s == 0 ? &next : &at);
     }
 }
 
-/* Cuts the rows of the tile into runs that share the chunk at j0. */
+/* All runs of the chunk at j0, each followed by the next or by the first one's next chunk. */
 static void chunk_of_rows(const walk *w, int64_t n_rows, int32_t j0)
 {
-    for (int64_t r0 = 0, r1; r0 < n_rows; r0 = r1) {
-        int64_t lead = r0;
-        r1 = r0 + 1;
-        if (w->rows[r0].n_ctx <= j0)
-            continue;
-        for (; r1 < n_rows && w->rows[r1].n_ctx > j0; r1++) {
-            const qg_attn_row *a = &w->rows[lead], *b = &w->rows[r1];
-            if (!same_places(a, b, j0, min32(j0 + CHUNK, min32(a->n_ctx, b->n_ctx))))
-                break;
-            lead = b->n_ctx > a->n_ctx ? r1 : lead;
-        }
-        chunk(w, r0, r1, lead, j0);
+    const run first = run_from(w, 0, n_rows, j0);
+    for (run u = first, next; u.r0 < n_rows; u = next) {
+        next = run_from(w, u.r1, n_rows, j0);
+        if (next.r0 < n_rows)
+            chunk(w, &u, j0, next.lead, j0);
+        else
+            chunk(w, &u, j0, first.lead, j0 + CHUNK);
     }
 }
 
