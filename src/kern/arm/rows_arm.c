@@ -5,9 +5,19 @@
 const qg_gemm *const *qg_gemm_rows(void)
 {
     static const qg_gemm *const rows[] = {
-        &qg_gemm_bf16_bfdot, &qg_gemm_bf16_neon,  &qg_gemm_bf16_ref,   &qg_gemm_f32_neon,
-        &qg_gemm_f32_ref,    &qg_gemm_i8_i8mm,    &qg_gemm_i8_dotprod, &qg_gemm_i8_ref,
-        &qg_gemm_i4_i8mm,    &qg_gemm_i4_dotprod, &qg_gemm_i4_ref,     NULL,
+        &qg_gemm_bf16_bfmmla,
+        &qg_gemm_bf16_bfdot,
+        &qg_gemm_bf16_neon,
+        &qg_gemm_bf16_ref,
+        &qg_gemm_f32_neon,
+        &qg_gemm_f32_ref,
+        &qg_gemm_i8_i8mm,
+        &qg_gemm_i8_dotprod,
+        &qg_gemm_i8_ref,
+        &qg_gemm_i4_i8mm,
+        &qg_gemm_i4_dotprod,
+        &qg_gemm_i4_ref,
+        NULL,
     };
     return rows;
 }
