@@ -41,6 +41,14 @@ WORKLOADS = {
     "growing": (1, [], None),
 }
 
+# --quick: in about eight minutes; the 64 prompts of `bulk` alone take a peer four
+QUICK = {
+    "check": (1, ["--repeat", "4"], ["--repeat", "2"]),
+    "load": (1, [], []),
+    "bulk": (1, [], None),
+    "stream": (1, [], []),
+}
+
 # engine: (script, {format: its options})
 PEERS = {
     "openvino": ("peer_openvino.py", {t: ["--ir", f"{{peers}}/ir-{t}", "--type", t]
@@ -69,13 +77,18 @@ def arguments():
     p.add_argument("--dtypes", default="bfloat16,int8,int4", help="of qguard; empty: peers only")
     p.add_argument("--engines", help="peers, e.g. openvino:int8,llamacpp (default: all installed)")
     p.add_argument("--rounds", type=int, help="of every workload")
-    p.add_argument("--quick", action="store_true", help="few repeats, no prompt of 16,384 tokens")
+    p.add_argument("--quick", action="store_true",
+                   help="few repeats, no prompt of 16,384 tokens, peers not in `bulk`: about eight minutes")
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     p.add_argument("--wrap", default="", help="words put before every command, e.g. 'numactl -N 0'")
     p.add_argument("--qguard-args", default="", help="more options of qguard bench")
     p.add_argument("--peer-args", default="", help="more options of the peers' scripts")
     p.add_argument("--minutes", type=float, default=600, help="start nothing after so many")
     return p.parse_args()
+
+
+def plan(args, workload):
+    return QUICK.get(workload, WORKLOADS[workload]) if args.quick else WORKLOADS[workload]
 
 
 class Run:
@@ -167,7 +180,7 @@ def own(run, workload, note, texts):
     dtypes = args.dtypes.split(",") if args.dtypes else []
     for dtype in dtypes[:1] if workload == "text" else dtypes:
         cmd = [args.qguard, "bench", workload, *(texts if workload == "text" else []), "--csv", "--quiet",
-               "--model", args.model, "--dtype", dtype, "--threads", args.threads, *WORKLOADS[workload][1],
+               "--model", args.model, "--dtype", dtype, "--threads", args.threads, *plan(args, workload)[1],
                *args.qguard_args.split()]
         if workload == "load":
             cmd += ["--cache", run.texts.name]
@@ -179,7 +192,7 @@ def wanted(args, engine, fmt):
 
 
 def others(run, workload, note, texts):
-    args, options = run.args, WORKLOADS[workload][2]
+    args, options = run.args, plan(run.args, workload)[2]
     if options is None or not args.peers:
         return
     if workload == "text":
@@ -214,7 +227,7 @@ def main():
         machine(run)
         texts = make_texts(run)
         for workload in workloads:
-            for i in range(args.rounds or WORKLOADS[workload][0]):
+            for i in range(args.rounds or plan(args, workload)[0]):
                 note = f"; round {i + 1}"
                 own(run, workload, note, texts)
                 others(run, workload, note, texts)
