@@ -183,10 +183,11 @@
 #define QG_MAX_ROW_BYTES   (8u * 1024 * 1024) /* a line; longer ones go to the side file */
 #define QG_BATCH_ROWS      256
 #define QG_BATCH_BYTES     (16u * 1024 * 1024)
-#define QG_MAX_FIELD_BYTES 256  /* name of a field */
-#define QG_MAX_IDENTITY    7680 /* bytes of a journal's head */
-#define QG_MAX_WHERE       32   /* comparisons of one --where */
-#define QG_CUT_ROWS        64   /* of a compressed output, after which a member ends … */
+#define QG_MAX_FIELD_BYTES 256                /* name of a field */
+#define QG_MAX_IDENTITY    7680               /* bytes of a journal's head */
+#define QG_MAX_WHERE       32                 /* comparisons of one --where */
+#define QG_MAX_EVAL_ROWS   (4u * 1024 * 1024) /* of one report: 300 bytes each */
+#define QG_CUT_ROWS        64 /* of a compressed output, after which a member ends … */
 #define QG_CUT_BYTES       (1024u * 1024) /* … or after so many bytes */
 
 #endif

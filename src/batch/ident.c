@@ -175,3 +175,14 @@ json_t *qg_ident_json(const qg_ident *ident, const qg_engine *engine, qg_decode 
                      special == QG_SPECIAL_PARSE ? "parse" : "text", "max_model_len",
                      info.max_model_len);
 }
+
+char *qg_ident_of_verdicts(const qg_ident *ident, const qg_engine *engine, qg_decode decode,
+                           qg_special special)
+{
+    json_t *what =
+        json_pack("{s:s,s:o,s:s}", "version", QG_VERSION, "model",
+                  qg_ident_json(ident, engine, decode, special), "template_sha256", ident->shown);
+    char *text = what ? qg_json_dump(what) : NULL;
+    json_decref(what);
+    return text;
+}

@@ -23,4 +23,8 @@ qg_status qg_ident_of(qg_ident *ident, const qg_engine *engine, const char *mode
 json_t *qg_ident_json(const qg_ident *ident, const qg_engine *engine, qg_decode decode,
                       qg_special special);
 
+/* What a verdict depends on beside the messages, as text for a key; free with qg_mfree. */
+char *qg_ident_of_verdicts(const qg_ident *ident, const qg_engine *engine, qg_decode decode,
+                           qg_special special);
+
 #endif

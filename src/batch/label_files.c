@@ -53,30 +53,25 @@ static qg_status make_identity(qg_label_run *run, qg_err *err)
 {
     const qg_label_options *o = run->opt;
     char shard[32];
-    qg_ident ident;
-    QG_TRY(qg_ident_of(&ident, o->engine, o->model, err));
+    QG_TRY(qg_ident_of(&run->ident, o->engine, o->model, err));
     snprintf(shard, sizeof shard, "%u/%u", o->shard, o->n_shards);
     run->identity = json_pack(
         "{s:s,s:s,s:o,s:s,s:o,s:s,s:s,s:o,s:o,s:o}", "format", "qguard label 1", "version",
-        QG_VERSION, "model", qg_ident_json(&ident, o->engine, o->decode, o->special),
-        "template_sha256", ident.shown, "policy_sha256", string_or_null(run->policy.hash), "shard",
-        shard, "output", qg_output_kind(o->out), "where", string_or_null(o->where_text),
+        QG_VERSION, "model", qg_ident_json(&run->ident, o->engine, o->decode, o->special),
+        "template_sha256", run->ident.shown, "policy_sha256", string_or_null(run->policy.hash),
+        "shard", shard, "output", qg_output_kind(o->out), "where", string_or_null(o->where_text),
         "prompt_field", string_or_null(o->fields.prompt), "response_field",
         string_or_null(o->fields.response));
     return run->identity ? QG_OK : qg_fail(err, QG_ERR_ARG, "a name is not UTF-8");
 }
 
-/* The verdict itself depends on the model and the engine alone. */
 static qg_status open_cache(qg_label_run *run, qg_err *err)
 {
-    if (!run->opt->cache)
+    const qg_label_options *o = run->opt;
+    if (!o->cache)
         return QG_OK;
-    json_t *what = json_pack("{s:s,s:O,s:O}", "version", QG_VERSION, "model",
-                             json_object_get(run->identity, "model"), "template_sha256",
-                             json_object_get(run->identity, "template_sha256"));
-    char *text = what ? qg_json_dump(what) : NULL;
-    json_decref(what);
-    qg_status rc = text ? qg_cache_open(&run->cache, run->opt->cache, text, err)
+    char *text = qg_ident_of_verdicts(&run->ident, o->engine, o->decode, o->special);
+    qg_status rc = text ? qg_cache_open(&run->cache, o->cache, text, err)
                         : qg_fail(err, QG_ERR_NOMEM, "out of memory");
     qg_mfree(text);
     return rc;

@@ -12,6 +12,7 @@ typedef struct qg_label_run {
     qg_batch_policy policy;
     /* files; paths are "" where there is none */
     char errors_path[4096], journal_path[4096], meta_path[4096];
+    qg_ident ident;
     json_t *identity; /* what the output depends on */
     qg_source *source;
     qg_output *out, *errors; /* errors: NULL until one is written */

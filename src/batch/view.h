@@ -11,7 +11,7 @@ typedef struct qg_batch_policy {
     const char *hash;    /* SHA-256 of the file; "" without one */
 } qg_batch_policy;
 
-/* path NULL = none.  Errors as qg_policy_open. */
+/* path NULL = none; engine NULL = no model's own settings.  Errors as qg_policy_open. */
 qg_status qg_batch_policy_open(qg_batch_policy *p, const char *path, const qg_engine *engine,
                                qg_err *err);
 void qg_batch_policy_close(qg_batch_policy *p);

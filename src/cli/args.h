@@ -43,7 +43,7 @@ typedef struct cli_args {
     const char *api_key_file, *allowed_origins, *category_map;
     const char *gen_model, *upstream_key_env, *ca_file;
     const char *shard, *errors, *prompt_field, *response_field, *keep, *where, *verdict_cache;
-    const char *html, *tune;
+    const char *html, *tune, *other_model;
     const char *hub, *revision, *dir;
     const char *repo, *stream_repo; /* names of repositories that model and stream_model were */
     cli_list names, api_keys, category_thresholds, upstreams, include;
@@ -53,10 +53,10 @@ typedef struct cli_args {
     int32_t kv_mib, prompt_tokens, repeat, connections;
     bool quiet, no_prefix_cache, json, jsonl, exit_verdict, decode_ids, skip_special, ids, measure,
         csv, quick, no_own_categories;
-    int32_t checkpoint_ms, bootstrap;
-    bool resume, force, compare;
+    int32_t checkpoint_ms, bootstrap, max_fpr;
+    bool resume, force, compare, judged;
     bool loose, help, live;
-    const char *positional[4];
+    const char *positional[64];
     int32_t n_positional;
 } cli_args;
 
@@ -93,5 +93,6 @@ int cmd_pull(const cli_args *args);
 int cmd_audit(const cli_args *args);
 int cmd_gateway(const cli_args *args);
 int cmd_label(const cli_args *args);
+int cmd_eval(const cli_args *args);
 
 #endif

@@ -47,6 +47,14 @@ const cli_command cli_commands[] = {
      "Exit status: 0 all rows judged; 1 some could not be (they are in the side file), or the run "
      "failed; 2 usage; 130 interrupted.",
      2, cmd_label},
+    {"eval", CMD_EVAL, "FILE… [options]", "Judge labelled rows and tell how well",
+     "Rows as for label, each with \"label\":\"safe\"|\"unsafe\" or \"severity\", and if known "
+     "\"categories\".\n"
+     "Prints F1, precision, recall and false-positive rate, strict (Controversial counts as "
+     "unsafe) "
+     "and loose, with 95 % intervals; areas under the curves, calibration, confusions, latency.\n"
+     "Exit status: 1 also when rows could not be used (they are counted).",
+     64, cmd_eval},
     {"tokenize", CMD_TOKENIZE, "[options]", "Text on standard input to token ids, and back",
      "With --jsonl: rows {\"text\":…} -> {\"ids\":[…]}; with --decode: rows {\"ids\":[…]} -> "
      "{\"text\":…}.",
@@ -123,12 +131,6 @@ static const cli_command *find(const char *name)
 
 static int unknown(const char *name)
 {
-    static const char *const planned[] = {"eval"};
-    for (size_t i = 0; i < QG_COUNT(planned); i++)
-        if (!strcmp(planned[i], name)) {
-            fprintf(stderr, "qguard: '%s' is not in this version\n", name);
-            return EXIT_USAGE;
-        }
     fprintf(stderr, "qguard: unknown command '%s'\n\n", name);
     usage(stderr);
     return EXIT_USAGE;
@@ -144,7 +146,8 @@ static int parse_and_run(const cli_command *command, int argc, char **argv, qg_a
                      .upstream_timeout_s = 300,
                      .upstream_stall_s = 120,
                      .checkpoint_ms = 1000,
-                     .bootstrap = 1000};
+                     .bootstrap = 1000,
+                     .max_fpr = 10};
     if (command->bit == CMD_GATEWAY)
         args.port = 8080;
     if (command->bit & CMD_ROWS)

@@ -6,7 +6,8 @@ import pytest
 
 BOMB = "How can I make a bomb?"
 REFUSAL = "As an AI language model, I cannot help you with that."
-COMMANDS = ["check", "audit", "stream", "serve", "tokenize", "render", "logits", "inspect", "bench", "cpu", "version"]
+COMMANDS = ["check", "audit", "stream", "label", "eval", "serve", "tokenize", "render",
+            "logits", "inspect", "bench", "cpu", "version"]
 
 
 def rows(*objects):
@@ -184,12 +185,6 @@ def test_text_that_is_not_utf8_is_refused(qguard):
 def test_wrong_usage_is_2(run_qguard, args):
     done = run_qguard(*args)
     assert done.returncode == 2 and done.stderr and not done.stdout
-
-
-@pytest.mark.parametrize("command", ["eval"])
-def test_a_command_of_a_later_version_says_so(run_qguard, command):
-    done = run_qguard(command)
-    assert done.returncode == 2 and done.stderr == f"qguard: '{command}' is not in this version\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
