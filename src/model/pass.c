@@ -171,12 +171,6 @@ static void qkv_rows(void *arg, int64_t item, int part)
     kv_rows(arg, item, part);
 }
 
-static void for_heads(qg_pass *p, qg_item_fn *fn)
-{
-    qg_items_run(p->pool, p->s->parts, fn, p,
-                 (p->n + HEAD_ROWS - 1) / HEAD_ROWS * p->m->cfg->n_kv_heads);
-}
-
 static void attend(void *arg, int64_t item, int part)
 {
     const qg_pass *p = arg;
@@ -185,6 +179,21 @@ static void attend(void *arg, int64_t item, int part)
     int64_t n = p->n - lo < ATTN_ROWS ? p->n - lo : ATTN_ROWS;
     p->m->attn->run(&p->m->attn_shape, p->s->rows + lo, n, kvh,
                     p->s->attn + (size_t)part * p->s->attn_bytes);
+}
+
+/* Few rows: a kv head's attention needs nothing of the others, so it follows at once. */
+static void qkv_attend(void *arg, int64_t head, int part)
+{
+    const qg_pass *p = arg;
+    qkv_rows(arg, head, part);
+    for (int64_t lo = 0; lo < p->n; lo += ATTN_ROWS)
+        attend(arg, lo / ATTN_ROWS * p->m->cfg->n_kv_heads + head, part);
+}
+
+static void for_heads(qg_pass *p, qg_item_fn *fn)
+{
+    qg_items_run(p->pool, p->s->parts, fn, p,
+                 (p->n + HEAD_ROWS - 1) / HEAD_ROWS * p->m->cfg->n_kv_heads);
 }
 
 static void prep_attended(void *arg, int64_t item, int part)
@@ -221,14 +230,25 @@ static void keep_wanted(qg_pass *p)
     p->n = p->n_wanted;
 }
 
-/* K and V of every row are stored, q of every row that still matters is in y. */
-static void project_qkv(qg_pass *p)
+static void for_attention(qg_pass *p)
+{
+    int64_t groups = (p->n + ATTN_ROWS - 1) / ATTN_ROWS;
+    qg_items_run(p->pool, p->s->parts, attend, p, groups * p->m->cfg->n_kv_heads);
+}
+
+/* K and V of every row are stored, and every row that still matters has attended. */
+static void project_and_attend(qg_pass *p)
 {
     const qg_matrix *w = &p->layer->qkv;
     int64_t nr = p->m->layer->nr, width = q_width(p);
     if (p->layer_at < p->m->cfg->n_layers - 1) {
         whole_product(p, w);
+        if (p->n <= HEAD_ROWS && p->m->cfg->n_kv_heads >= p->s->parts) {
+            for_heads(p, qkv_attend);
+            return;
+        }
         for_heads(p, qkv_rows);
+        for_attention(p);
         return;
     }
     product(p, w, width / nr, qg_panels(w));
@@ -236,6 +256,7 @@ static void project_qkv(qg_pass *p)
     keep_wanted(p);
     product(p, w, 0, (width + nr - 1) / nr); /* a shared panel spoils k, which is stored by now */
     for_heads(p, q_rows);
+    for_attention(p);
 }
 
 /* ---- the layer ------------------------------------------------------------------------------- */
@@ -255,9 +276,7 @@ static void mlp_rows(void *arg, int64_t item, int part)
 
 void qg_pass_layer(qg_pass *p)
 {
-    project_qkv(p);
-    int64_t groups = (p->n + ATTN_ROWS - 1) / ATTN_ROWS;
-    qg_items_run(p->pool, p->s->parts, attend, p, groups * p->m->cfg->n_kv_heads);
+    project_and_attend(p);
     for_row_groups(p, prep_attended);
     whole_product(p, &p->layer->o);
     qg_pass_add_norm(p, p->layer->norm_post);
