@@ -3,6 +3,7 @@
 
 #include "gateway/jstr.h"
 #include "gateway/reply_int.h"
+#include "gateway/token_probs.h"
 
 static bool withheld(const qg_reply *r, const qg_mark *m)
 {
@@ -37,6 +38,18 @@ qg_status qg_reply_cut_text(const qg_event *e, const qg_mark *m, uint64_t safe, 
         d->text.n--;
     }
     return qg_edits_add(d, m->begin + (uint32_t)keep, m->end, at);
+}
+
+qg_status qg_reply_trim(const qg_event *e, const qg_mark *m, uint64_t n, qg_edits *d)
+{
+    size_t at = d->text.n;
+    bool trims = m->what == QG_MARK_LOGPROBS && m->in == QG_NO_LANE &&
+                 qg_slice_is(qg_slice_of(e->data.p + m->name, m->n_name), "logprobs");
+    if (!trims)
+        return qg_reply_say(d, m->begin, m->end, "null");
+    QG_TRY(qg_token_probs_trim(qg_slice_of(e->data.p + m->begin, m->end - m->begin), (size_t)n,
+                               &d->text));
+    return qg_edits_add(d, m->begin, m->end, at);
 }
 
 static bool same_note(const qg_wire_note *a, const qg_reply_hit *b)

@@ -2,6 +2,8 @@
 #include "base/mem.h"
 #include "gateway/jstr.h"
 #include "gateway/reply_int.h"
+#include "gateway/token_probs.h"
+#include "text/utf8.h"
 
 /* ---- lanes ----------------------------------------------------------------------------------- */
 
@@ -115,13 +117,32 @@ static void count_kept(qg_reply *r, const qg_lane *l, size_t n)
         r->lanes[i]->keep = false;
 }
 
-/* Puts a mark's text into its lane. */
+/* Puts a mark's text into the lane; goes_on: it is no text that stands for itself. */
+static qg_status add_text(qg_reply *r, qg_lane *l, qg_mark *m, qg_slice text, bool goes_on,
+                          qg_err *err)
+{
+    r->counts.text_in += text.n;
+    m->in = l->number;
+    m->from = qg_lane_total(l);
+    m->to = m->from + text.n;
+    QG_TRY(goes_on ? end_others(r, l, err) : qg_lane_end(l, false, err));
+    l->waited = 0;
+    count_kept(r, l, text.n);
+    if (r->watch)
+        r->watch(r->watch_ud, l->number, false, text);
+    QG_TRY(qg_lane_add(l, text, err));
+    if (goes_on || !r->opt.stream)
+        return QG_OK;
+    l->whole_from = m->from;
+    l->whole_to = m->to;
+    return qg_lane_end(l, false, err);
+}
+
 static qg_status take_text(qg_reply *r, qg_mark *m, qg_slice data, qg_err *err)
 {
     qg_slice text;
     qg_lane *l = NULL;
     qg_slice name = m->lane ? qg_str(m->lane) : qg_slice_of(data.p + m->name, m->n_name);
-    m->in = QG_NO_LANE;
     if (text_of(r, m, data, &text) != QG_OK)
         return qg_fail(err, QG_ERR_NOMEM, "out of memory");
     if (r->view.fields[m->kind] == QG_FIELD_WITHHELD) {
@@ -132,37 +153,57 @@ static qg_status take_text(qg_reply *r, qg_mark *m, qg_slice data, qg_err *err)
     m->in = l->number;
     if (r->opt.stream && m->what != QG_MARK_TEXT && repeats(r, l, text, m))
         return QG_OK;
-    r->counts.text_in += text.n;
-    m->from = qg_lane_total(l);
-    m->to = m->from + text.n;
-    if (m->what == QG_MARK_TEXT)
-        QG_TRY(end_others(r, l, err));
-    else
-        QG_TRY(qg_lane_end(l, false, err));
-    l->waited = 0;
-    count_kept(r, l, text.n);
-    if (r->watch)
-        r->watch(r->watch_ud, l->number, false, text);
-    QG_TRY(qg_lane_add(l, text, err));
-    if (m->what == QG_MARK_TEXT || !r->opt.stream)
-        return QG_OK;
-    l->whole_from = m->from;
-    l->whole_to = m->to;
-    return qg_lane_end(l, false, err);
+    return add_text(r, l, m, text, m->what == QG_MARK_TEXT, err);
 }
 
-static bool is_text(const qg_mark *m)
+/* What the texts of a choice say in this event, one after the other. */
+static qg_status choice_text(const qg_reply *r, int32_t choice, qg_slice data, qg_buf *out)
 {
-    return m->what <= QG_MARK_RAW;
+    for (size_t i = 0; i < r->marks.n; i++) {
+        const qg_mark *m = &r->marks.p[i];
+        if (m->choice == choice && m->what <= QG_MARK_WHOLE)
+            QG_TRY(qg_jstr_decode(qg_slice_of(data.p + m->begin, m->end - m->begin), out));
+    }
+    return QG_OK;
+}
+
+/* Log probabilities leave with the text that they repeat.  Should they say something else (half
+ * characters, a server's own tokens), that is a text of its own, and judged. */
+static qg_status take_logprobs(qg_reply *r, qg_mark *m, qg_slice data, qg_err *err)
+{
+    qg_buf tokens, text;
+    qg_lane *l = NULL;
+    bool form;
+    qg_buf_init(&tokens, QG_MAX_REPLY_BODY);
+    qg_buf_init(&text, QG_MAX_REPLY_BODY);
+    qg_status rc =
+        qg_token_probs_text(qg_slice_of(data.p + m->begin, m->end - m->begin), &tokens, &form);
+    if (rc == QG_OK)
+        rc = choice_text(r, m->choice, data, &text);
+    bool same = rc == QG_OK && (tokens.n == 0 ||
+                                (form && qg_slice_eq(qg_buf_slice(&tokens), qg_buf_slice(&text))));
+    text.n = 0;
+    if (rc == QG_OK && !same)
+        rc = qg_utf8_lossy(qg_buf_slice(&tokens), &text);
+    if (rc != QG_OK)
+        rc = qg_fail(err, rc, "the log probabilities are too large");
+    else if (!same && (rc = lane_for(r, m, qg_str("logprobs"), &l, err)) == QG_OK)
+        rc = add_text(r, l, m, qg_buf_slice(&text), true, err);
+    qg_buf_free(&tokens);
+    qg_buf_free(&text);
+    return rc;
 }
 
 static qg_status take_texts(qg_reply *r, qg_slice data, bool *has_text, qg_err *err)
 {
+    for (size_t i = 0; i < r->marks.n; i++)
+        r->marks.p[i].in = QG_NO_LANE;
     for (size_t i = 0; i < r->marks.n; i++) {
         qg_mark *m = &r->marks.p[i];
-        if (!is_text(m))
-            continue;
-        QG_TRY(take_text(r, m, data, err));
+        if (m->what == QG_MARK_LOGPROBS)
+            QG_TRY(take_logprobs(r, m, data, err));
+        else if (m->what <= QG_MARK_RAW)
+            QG_TRY(take_text(r, m, data, err));
         *has_text |= m->in != QG_NO_LANE;
     }
     return QG_OK;

@@ -79,6 +79,9 @@ qg_status qg_reply_say(qg_edits *d, uint32_t begin, uint32_t end, const char *te
  * behind it, NULL. */
 qg_status qg_reply_cut_text(const qg_event *e, const qg_mark *m, uint64_t safe, const char *note,
                             qg_edits *d);
+/* Log probabilities of the first n bytes of their texts; any other mark, and those that say
+ * something else, become null. */
+qg_status qg_reply_trim(const qg_event *e, const qg_mark *m, uint64_t n, qg_edits *d);
 /* The notes of the mark's choice, when it is a finish reason. */
 qg_status qg_reply_annotate(const qg_reply *r, const qg_event *e, const qg_mark *m, qg_edits *d);
 /* Withheld texts and annotations of an event that leaves whole. */

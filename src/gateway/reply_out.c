@@ -50,7 +50,7 @@ static bool ok(qg_reply *r, qg_status rc)
 
 static bool mark_free(qg_reply *r, const qg_mark *m)
 {
-    return m->what > QG_MARK_RAW || m->in == QG_NO_LANE || m->to <= r->lanes[m->in]->released ||
+    return m->in == QG_NO_LANE || m->to <= r->lanes[m->in]->released ||
            qg_lane_safe(r->lanes[m->in]) >= m->to;
 }
 
@@ -116,7 +116,7 @@ static bool leave(qg_reply *r)
     r->ends_cr = e->raw.n && e->raw.p[e->raw.n - 1] == '\r';
     qg_edits_init(&d);
     for (size_t i = 0; i < e->n_marks; i++)
-        if (e->marks[i].what <= QG_MARK_RAW && e->marks[i].in != QG_NO_LANE)
+        if (e->marks[i].in != QG_NO_LANE)
             count_out(r, r->lanes[e->marks[i].in], e->marks[i].to);
     bool good = ok(r, write_event(r, e, true, &d));
     qg_edits_free(&d);
@@ -149,6 +149,20 @@ static uint64_t safe_of(qg_reply *r, const qg_mark *m)
     return safe < l->released ? l->released : safe;
 }
 
+/* How many bytes of the texts of a choice in this event leave. */
+static uint64_t kept_bytes(qg_reply *r, const qg_event *e, int32_t choice)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < e->n_marks; i++) {
+        const qg_mark *m = &e->marks[i];
+        if (m->choice != choice || m->what > QG_MARK_WHOLE || m->in == QG_NO_LANE)
+            continue;
+        uint64_t safe = safe_of(r, m);
+        n += safe >= m->to ? m->to - m->from : safe > m->from ? safe - m->from : 0;
+    }
+    return n;
+}
+
 /* Half a tool's name would be another tool's. */
 static bool is_name(const qg_event *e, const qg_mark *m)
 {
@@ -177,7 +191,7 @@ static qg_status leave_part(qg_reply *r)
     for (size_t i = 0; i < e->n_marks && rc == QG_OK; i++) {
         const qg_mark *m = &e->marks[i];
         if (m->what != QG_MARK_TEXT) {
-            rc = qg_reply_say(&d, m->begin, m->end, "null");
+            rc = qg_reply_trim(e, m, kept_bytes(r, e, m->choice), &d);
             continue;
         }
         uint64_t safe = m->in == QG_NO_LANE ? 0 : safe_of(r, m);
@@ -282,15 +296,16 @@ static bool choice_stopped(const qg_reply *r, int32_t choice)
 static qg_status body_mark(qg_reply *r, const qg_event *e, const qg_mark *m, bool *message,
                            qg_edits *d)
 {
-    if (m->what == QG_MARK_LOGPROBS)
-        return choice_stopped(r, m->choice) ? qg_reply_say(d, m->begin, m->end, "null") : QG_OK;
+    if (m->what == QG_MARK_LOGPROBS && choice_stopped(r, m->choice))
+        return qg_reply_trim(e, m, r->view.cut == QG_CUT_REPLY ? 0 : kept_bytes(r, e, m->choice),
+                             d);
     if (m->what == QG_MARK_FINISH) {
         QG_TRY(qg_reply_annotate(r, e, m, d));
         return choice_stopped(r, m->choice) && m->lane ? qg_reply_say(d, m->begin, m->end, m->lane)
                                                        : QG_OK;
     }
     if (m->in == QG_NO_LANE)
-        return qg_reply_cut_text(e, m, 0, NULL, d);
+        return m->what == QG_MARK_LOGPROBS ? QG_OK : qg_reply_cut_text(e, m, 0, NULL, d);
     qg_lane *l = r->lanes[m->in];
     if (!l->stopped) {
         count_out(r, l, m->to);
@@ -334,8 +349,7 @@ static void unstick(qg_reply *r)
         e = e->next;
     for (size_t i = 0; e && i < e->n_marks; i++) {
         const qg_mark *m = &e->marks[i];
-        if (m->what <= QG_MARK_RAW && !mark_free(r, m) &&
-            !ok(r, qg_lane_end(r->lanes[m->in], true, &err)))
+        if (!mark_free(r, m) && !ok(r, qg_lane_end(r->lanes[m->in], true, &err)))
             return;
     }
 }

@@ -158,16 +158,19 @@ static const struct {
     {QG_PROTO_CHAT, NULL, BODY("0123456789abcdef########tail", "stop"),
      "{\"id\":\"c1\",\"object\":\"chat.completion\",\"choices\":[{" NOTE
      "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"0123456789abcdef\"},"
-     "\"logprobs\":null,\"finish_reason\":\"content_filter\"}],\"usage\":{\"total_tokens\":3}}"},
+     "\"logprobs\":{\"content\":[]},\"finish_reason\":\"content_filter\"}],\"usage\":{\"total_"
+     "tokens\":3}}"},
     {QG_PROTO_CHAT, "cut: reply\nmessage: \"No \\\"x\\\".\"\n",
      BODY("0123456789abcdef########tail", "stop"),
      "{\"id\":\"c1\",\"object\":\"chat.completion\",\"choices\":[{" NOTE
      "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"No \\\"x\\\".\"},"
-     "\"logprobs\":null,\"finish_reason\":\"content_filter\"}],\"usage\":{\"total_tokens\":3}}"},
+     "\"logprobs\":{\"content\":[]},\"finish_reason\":\"content_filter\"}],\"usage\":{\"total_"
+     "tokens\":3}}"},
     {QG_PROTO_CHAT, "message: No.\n", BODY("0123456789abcdef########tail", "stop"),
      "{\"id\":\"c1\",\"object\":\"chat.completion\",\"choices\":[{" NOTE
      "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"0123456789abcdef\\n\\nNo.\"},"
-     "\"logprobs\":null,\"finish_reason\":\"content_filter\"}],\"usage\":{\"total_tokens\":3}}"},
+     "\"logprobs\":{\"content\":[]},\"finish_reason\":\"content_filter\"}],\"usage\":{\"total_"
+     "tokens\":3}}"},
     /* the other choice stays as it is */
     {QG_PROTO_CHAT, NULL,
      "{\"choices\":[{\"index\":0,\"message\":{\"content\":\"kind words\"},\"finish_reason\":"
@@ -228,6 +231,40 @@ static void bodies_are_judged_and_cut(void **state)
     }
 }
 
+#define TOKEN(t) "{\"token\":\"" t "\",\"logprob\":-0.5,\"bytes\":null,\"top_logprobs\":[]}"
+
+static void log_probabilities_are_trimmed(void **state)
+{
+    (void)state;
+    char want[2048];
+    snprintf(want, sizeof want,
+             ROLE "data: " HEAD "\"choices\":[{\"index\":0,\"delta\":{\"content\":"
+                  "\"0123456789abcdef\"},\"logprobs\":{\"content\":[" TOKEN("01234567") "," TOKEN(
+                      "89ab") "]},\"token_ids\":null,\"finish_reason\":null}]}\n\n" FILTERED,
+             16, 24);
+    check(QG_PROTO_CHAT, true, NULL,
+          ROLE "data: " HEAD
+               "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"0123456789abcdef########\"},"
+               "\"logprobs\":{\"content\":[" TOKEN("01234567") "," TOKEN("89ab") "," TOKEN(
+                   "cdef#") "," TOKEN("#######") "]},\"token_ids\":[1,2,3,4],\"finish_reason\":"
+                                                 "null}]}\n\n" DONE,
+          want, QG_REPLY_CUT);
+    /* what says the text leaves with it, whatever else could have stood there */
+    check(QG_PROTO_CHAT, true, NULL,
+          "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"ab\"},\"logprobs\":{"
+          "\"content\":[{\"token\":\"a\",\"top_logprobs\":[{\"token\":\"#\"}]},{\"token\":"
+          "\"b\",\"bytes\":[98]}]}}]}\n\n" DONE,
+          NULL, QG_REPLY_PASSED);
+    check(QG_PROTO_COMPLETIONS, false, NULL,
+          "{\"choices\":[{\"text\":\"0123456789abcdef########\",\"index\":0,\"logprobs\":{"
+          "\"tokens\":[\"0123456789\",\"abcdef########\"],\"token_logprobs\":[-1,-2],"
+          "\"text_offset\":[0,10],\"top_logprobs\":[{},{}]},\"finish_reason\":\"stop\"}]}",
+          "{\"choices\":[{" NOTE "\"text\":\"0123456789abcdef\",\"index\":0,\"logprobs\":{"
+          "\"tokens\":[\"0123456789\"],\"token_logprobs\":[-1],\"text_offset\":[0],"
+          "\"top_logprobs\":[{}]},\"finish_reason\":\"content_filter\"}]}",
+          QG_REPLY_CUT);
+}
+
 static void fields_are_withheld_or_passed_in_streams(void **state)
 {
     (void)state;
@@ -256,6 +293,9 @@ static void nothing_passes_unread(void **state)
         "}",
         "{\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"function\":{\"arguments\":{"
         "\"a\":\"%s\"}}}]}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"logprobs\":{\"content\":[{"
+        "\"token\":\"%s\"}]}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":{\"new\":\"%s\"}}]}",
         "{\"choices\":[{\"index\":0,\"delta\":{\"con\\u0074ent\":\"%s\"}}]}",
         "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\",\"content\":\"%s\"}}]}",
         "{\"choices\":[{\"delta\":{\"audio\":{\"data\":\"%s not base64\"}},\"index\":0}]}",
@@ -517,6 +557,7 @@ int main(void)
         cmocka_unit_test(passes_unchanged),
         cmocka_unit_test(a_hit_cuts),
         cmocka_unit_test(bodies_are_judged_and_cut),
+        cmocka_unit_test(log_probabilities_are_trimmed),
         cmocka_unit_test(fields_are_withheld_or_passed_in_streams),
         cmocka_unit_test(nothing_passes_unread),
         cmocka_unit_test(what_cannot_be_read_ends_it),
