@@ -81,7 +81,7 @@ typedef struct qg_text {
 typedef struct qg_engine qg_engine;
 
 typedef enum qg_dtype {
-    QG_DTYPE_AUTO = 0, /* bfloat16 */
+    QG_DTYPE_AUTO = 0, /* what the model was quantised to, else bfloat16 */
     QG_DTYPE_F32 = 1,
     QG_DTYPE_BF16 = 2, /* weights and KV 16 bits, sums in float32 */
     QG_DTYPE_INT8 = 3, /* layers' weights 8 bits with a scale for every 128, activations too;
@@ -108,22 +108,22 @@ enum {
 };
 
 typedef struct qg_options {
-    size_t size;       /* set by qg_options_init */
-    const char *model; /* model directory, GGUF file, or a built-in demonstration model by its name:
-                          "qguard-demo" (Gen; also NULL, the default), "qguard-demo-stream" */
-    uint32_t parts;    /* QG_PART_*: what to open; default all.  Calls that need a part which
-                          was not opened give QG_ERR_ARG */
-    qg_dtype dtype;    /* default QG_DTYPE_AUTO */
-    int32_t n_threads; /* compute threads; 0 = one per processor this process may use */
-    const char *cpu;   /* features to keep, e.g. "avx2" or "ref"; NULL = all */
-    int32_t max_model_len;     /* tokens of context; 0 = the model's own limit, capped to what
-                                  kv_bytes holds; more than the model's limit: QG_ERR_ARG */
-    qg_special special;        /* default QG_SPECIAL_TEXT */
-    bool prefix_cache;         /* default true; false recomputes everything (for tests) */
-    uint64_t kv_bytes;         /* KV memory for all jobs together; 0 = enough for one context of
-                                  max_model_len, at least 512 MiB */
-    int32_t step_rows;         /* most token rows in one pass; default 256, range 1..4096 */
-    int32_t max_jobs;          /* jobs waiting or running; more give QG_ERR_BUSY; default 1024 */
+    size_t size;           /* set by qg_options_init */
+    const char *model;     /* model directory, GGUF file, or a built-in model by its name:
+                              "qguard-demo" (Gen; also NULL, the default), "qguard-demo-stream" */
+    uint32_t parts;        /* QG_PART_*: what to open; default all.  Calls that need a part which
+                              was not opened give QG_ERR_ARG */
+    qg_dtype dtype;        /* default QG_DTYPE_AUTO */
+    int32_t n_threads;     /* compute threads; 0 = one per processor this process may use */
+    const char *cpu;       /* features to keep, e.g. "avx2" or "ref"; NULL = all */
+    int32_t max_model_len; /* tokens of context; 0 = the model's own limit, capped to what
+                              kv_bytes holds; more than the model's limit: QG_ERR_ARG */
+    qg_special special;    /* default QG_SPECIAL_TEXT */
+    bool prefix_cache;     /* default true; false recomputes everything (for tests) */
+    uint64_t kv_bytes;     /* KV memory for all jobs together; 0 = enough for one context of
+                              max_model_len, at least 512 MiB */
+    int32_t step_rows;     /* most token rows in one pass; default 256, range 1..4096 */
+    int32_t max_jobs;      /* jobs waiting or running; more give QG_ERR_BUSY; default 1024 */
     int64_t max_queued_tokens; /* prompt tokens waiting or running; default 524,288 */
     int32_t max_sessions;      /* open at a time; default 8192, range 1..65,536 */
     const char *cache; /* directory for packed weights: what this start makes is mapped by the next
@@ -525,6 +525,26 @@ QG_API qg_status qg_logits(qg_engine *engine, const qg_logits_request *req, floa
  * listed in "problems" and also returned as the status; *json is then still set when anything was
  * read. */
 QG_API qg_status qg_inspect(const char *model, char **json, qg_err *err);
+
+typedef struct qg_quantize_options {
+    size_t size;       /* set by qg_quantize_options_init */
+    const char *model; /* as in qg_options; NULL = built in */
+    const char *out;   /* directory to make; must not be there, or be empty */
+    qg_dtype dtype;    /* QG_DTYPE_INT8 (default) or QG_DTYPE_INT4 */
+    int32_t n_threads; /* as in qg_options */
+    const char *cpu;
+    const int32_t *const *ids; /* [n_texts] rendered prompts (qg_render) to calibrate on, each of
+                                  n_ids[i] ids; NULL = by the weights alone */
+    const size_t *n_ids;
+    size_t n_texts;
+} qg_quantize_options;
+
+QG_API void qg_quantize_options_init(qg_quantize_options *opt);
+/* Writes a model directory whose layers are int8 or int4, packed as they are computed with, so that
+ * opening it maps them (docs/MODELS.md).  Calibration runs the texts through the model in bfloat16
+ * first.  config.json comes last: a directory without it is no model.  QG_ERR_ARG: out holds
+ * something; QG_ERR_UNSUPPORTED: quantised already; QG_ERR_IO, and what opening gives. */
+QG_API qg_status qg_quantize(const qg_quantize_options *opt, qg_err *err);
 
 /* Processor features found and used, the kernel row chosen for each job, as one JSON object.
  * cpu: as in qg_options.  measure adds peak and read bandwidth (runs about two seconds). */

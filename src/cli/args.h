@@ -25,6 +25,7 @@ enum {
     CMD_LABEL = 1u << 16,
     CMD_EVAL = 1u << 17,
     CMD_ROWS = CMD_LABEL | CMD_EVAL,
+    CMD_QUANTIZE = 1u << 18,
     CMD_MODEL = CMD_STREAM | CMD_CHECK | CMD_TOKENIZE | CMD_RENDER | CMD_LOGITS | CMD_INSPECT |
                 CMD_SERVE | CMD_BENCH | CMD_ROWS,
     CMD_ENGINE = CMD_MODEL | CMD_GATEWAY, /* opens a model, which may not be called --model */
@@ -40,6 +41,7 @@ typedef struct cli_list {
 typedef struct cli_args {
     const char *model, *cpu, *dtype, *decode, *special, *response, *response_file, *messages, *host;
     const char *log, *cache, *policy, *audit_log, *stream_model, *threshold, *uds, *chat_template;
+    const char *calibrate, *evaluate, *report;
     const char *api_key_file, *allowed_origins, *category_map;
     const char *gen_model, *upstream_key_env, *ca_file;
     const char *shard, *errors, *prompt_field, *response_field, *keep, *where, *verdict_cache;
@@ -90,6 +92,7 @@ int cmd_stream(const cli_args *args);
 int cmd_bench(const cli_args *args);
 int cmd_policy(const cli_args *args);
 int cmd_pull(const cli_args *args);
+int cmd_quantize(const cli_args *args);
 int cmd_audit(const cli_args *args);
 int cmd_gateway(const cli_args *args);
 int cmd_label(const cli_args *args);

@@ -121,9 +121,8 @@ static void *print_rows(void *arg)
     return NULL;
 }
 
-/* A row is {"messages":[…]} or {"prompt":…[,"response":…]}. */
-static qg_status row_messages(const json_t *row, qg_arena *arena, const qg_message **messages,
-                              size_t *n, qg_err *err)
+qg_status cli_row_messages(const json_t *row, qg_arena *arena, const qg_message **messages,
+                           size_t *n, qg_err *err)
 {
     const json_t *list = json_object_get(row, "messages");
     qg_slice prompt, response = {0};
@@ -159,7 +158,7 @@ static qg_status submit(const window *w, qg_slice line, slot *s)
     if (rc == QG_OK && !json_is_object(row))
         rc = qg_fail(&s->err, QG_ERR_FORMAT, "the row is not a JSON object");
     if (rc == QG_OK)
-        rc = row_messages(row, &arena, &req.messages, &req.n_messages, &s->err);
+        rc = cli_row_messages(row, &arena, &req.messages, &req.n_messages, &s->err);
     if (rc == QG_OK) {
         req.decode = cli_decode(w->args);
         req.priority = 1;

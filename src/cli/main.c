@@ -81,6 +81,14 @@ const cli_command cli_commands[] = {
      "Follows the hashes of a log that serve --audit-log wrote.  Prints the number of records, or "
      "the first line that was changed, taken out or put in.",
      2, cmd_audit},
+    {"quantize", CMD_QUANTIZE, "MODEL OUT --dtype int8|int4 [options]",
+     "Write a model of 8-bit or 4-bit layers that opens without packing",
+     "MODEL is a directory or a GGUF file, OUT a directory to make (docs/MODELS.md).  A FILE of "
+     "texts "
+     "has one prompt a line, or rows as check --jsonl takes them.\n"
+     "--calibrate runs its texts through the model first, so that what matters most is rounded "
+     "least.  --report judges texts with both models, writes what differs, and prints a summary.",
+     2, cmd_quantize},
     {"bench", CMD_BENCH, "[WORKLOAD [FILE…]] [options]",
      "Measure this model on this machine, beside what the hardware allows",
      "Workloads (all when none is named):\n"

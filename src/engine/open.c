@@ -360,6 +360,8 @@ static qg_status open_all(qg_engine *e, const qg_options *opt, qg_err *err)
     QG_TRY(check_options(e, opt, err));
     QG_TRY(open_dir(e, opt->model, err));
     set_name(e);
+    if (qg_modeldir_config(e->dir))
+        QG_TRY(qg_model_settle_dtype(qg_modeldir_config(e->dir), &e->opt.dtype, err));
     QG_TRY(open_parts(e, opt->chat_template, err));
     if (!(e->opt.parts & QG_PART_WEIGHTS))
         return QG_OK;

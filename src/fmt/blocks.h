@@ -10,7 +10,8 @@ typedef struct qg_blocks {
     const char *name; /* "Q4_K" */
     uint32_t id;      /* in a GGUF file */
     int32_t elements, bytes;
-    /* dst [n * elements] = blocks src [0, n); src at any address */
+    /* dst [n * elements] = blocks src [0, n); src at any address.  NULL: bytes without a meaning of
+     * their own (safetensors' U8) */
     void (*decode)(float *dst, const uint8_t *src, int64_t n);
 } qg_blocks;
 

@@ -170,7 +170,6 @@ static qg_status check_rope(reader *r, qg_err *err)
 static qg_status check_switches(reader *r, qg_err *err)
 {
     static const char *const must_be_false[] = {"attention_bias", "mlp_bias", "use_sliding_window"};
-    static const char *const must_be_null[] = {"quantization_config", "compression_config"};
     qg_slice act = {0};
     double rotary = 1.0;
 
@@ -180,11 +179,9 @@ static qg_status check_switches(reader *r, qg_err *err)
         if (on)
             return unsupported(err, must_be_false[i], "is true");
     }
-    for (size_t i = 0; i < QG_COUNT(must_be_null); i++) {
-        const json_t *v = json_object_get(r->conf, must_be_null[i]);
-        if (v && !json_is_null(v))
-            return unsupported(err, must_be_null[i], "is set");
-    }
+    const json_t *v = json_object_get(r->conf, "compression_config");
+    if (v && !json_is_null(v))
+        return unsupported(err, "compression_config", "is set");
     QG_TRY(qg_json_opt_str(r->conf, "hidden_act", &act, err));
     if (act.p && !qg_slice_is(act, "silu"))
         return qg_fail(err, QG_ERR_UNSUPPORTED,
@@ -221,6 +218,30 @@ static qg_status check_layer_types(reader *r, qg_err *err)
 static qg_status check_tied(reader *r, qg_err *err)
 {
     return qg_json_opt_bool(r->conf, "tie_word_embeddings", &r->c->tied, err);
+}
+
+/* Of the many kinds only the one that `qguard quantize` writes (docs/MODELS.md): matrices packed as
+ * the kernels read them, so nothing else than what it says can be done with them. */
+static qg_status check_packed(reader *r, qg_err *err)
+{
+    static const char key[] = "quantization_config";
+    const json_t *v = json_object_get(r->conf, key);
+    qg_slice format;
+    int64_t version;
+    if (!v || json_is_null(v))
+        return QG_OK;
+    if (!json_is_object(v) ||
+        !qg_slice_is(qg_json_slice(json_object_get(v, "quant_method")), "qguard"))
+        return unsupported(err, key, "is set");
+    QG_TRY(qg_json_get_int(v, "version", 1, INT32_MAX, &version, err));
+    QG_TRY(qg_json_get_str(v, "format", &format, err));
+    if (version != 1 || (!qg_slice_is(format, "int8") && !qg_slice_is(format, "int4")))
+        return qg_fail(err, QG_ERR_UNSUPPORTED,
+                       "\"%s\" has version %d and format \"%.20s\"; version 1 of int8 and int4 can "
+                       "be read",
+                       key, (int)version, format.p);
+    r->c->packed = qg_slice_is(format, "int8") ? QG_DTYPE_INT8 : QG_DTYPE_INT4;
+    return QG_OK;
 }
 
 /* Only what the file says of itself; each tensor carries its own format. */
@@ -350,7 +371,7 @@ static qg_status read_all(reader *r)
 {
     static qg_status (*const checks[])(reader *, qg_err *) = {
         check_architecture, check_heads, check_eps,   check_rope,  check_switches,
-        check_layer_types,  check_tied,  check_dtype, check_guard,
+        check_layer_types,  check_tied,  check_dtype, check_guard, check_packed,
     };
     qg_err e;
     qg_status rc;

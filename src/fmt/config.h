@@ -25,6 +25,7 @@ typedef struct qg_config {
     double rope_theta; /* >= 1, finite */
     bool tied;         /* tie_word_embeddings */
     qg_dtype dtype;    /* torch_dtype or dtype: what the file says it holds; AUTO if silent */
+    qg_dtype packed;   /* INT8 or INT4: written by `qguard quantize`; AUTO: an ordinary model */
     int32_t eos[8];    /* generation_config.json, else config.json; end-of-answer ids */
     int32_t n_eos;
     /* Qwen3ForGuardModel only; 0 / NULL where the file is silent (the shapes decide then) */

@@ -35,6 +35,9 @@ const char *qg_tensor_format(const qg_tensor *t)
     return t->blocks ? t->blocks->name : qg_dtype_name(t->dtype);
 }
 
+/* Bytes that mean something only to who wrote them: packed matrices. */
+static const qg_blocks raw = {.name = "U8", .elements = 1, .bytes = 1};
+
 static qg_status read_dtype(qg_tensor *t, const json_t *entry, qg_err *err)
 {
     qg_slice s;
@@ -45,6 +48,10 @@ static qg_status read_dtype(qg_tensor *t, const json_t *entry, qg_err *err)
             t->dtype = dtypes[i].dtype;
             return QG_OK;
         }
+    }
+    if (qg_slice_is(s, raw.name)) {
+        t->blocks = &raw;
+        return QG_OK;
     }
     return qg_fail(err, QG_ERR_UNSUPPORTED, "dtype \"%.40s\"; BF16, F16 and F32 can be read", s.p);
 }
@@ -60,7 +67,7 @@ static qg_status read_shape(qg_tensor *t, const json_t *entry, qg_err *err)
         return qg_fail(err, QG_ERR_UNSUPPORTED, "%zu dimensions, at most %zu can be read",
                        json_array_size(shape), QG_COUNT(t->dim));
     t->n_dims = (int32_t)json_array_size(shape);
-    t->bytes = qg_dtype_size(t->dtype);
+    t->bytes = t->blocks ? 1 : qg_dtype_size(t->dtype);
     for (i = 0; i < QG_COUNT(t->dim); i++)
         t->dim[i] = 1;
     json_array_foreach (shape, i, v) {

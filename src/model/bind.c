@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "kern/quant4.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -24,50 +25,78 @@ typedef enum dim {
     CATEGORY,
     QUERY_RISK,
     QUERY_CATEGORY,
+    QKV_WIDTH,
+    TWO_INTER,
     N_DIMS
 } dim;
 
 typedef struct slot {
-    const char *name; /* behind "model.layers.N." for a layer's tensors */
-    size_t at;        /* of a const qg_tensor * in the struct */
-    dim rows, cols;   /* cols NONE: a vector */
+    const char *name;  /* behind "model.layers.N." for a layer's tensors */
+    size_t at;         /* of a const qg_tensor * in the struct */
+    dim rows, cols;    /* cols NONE: a vector */
+    qg_wformat panels; /* the matrix in panels of this format (kern/panel.h, quant.h, quant4.h); 0,
+                          which is F32: plain rows */
 } slot;
 
 #define IN_LAYER(field) offsetof(qg_bound_layer, field)
 #define IN_MODEL(field) offsetof(qg_bound, field)
 
 static const slot layer_slots[] = {
-    {"input_layernorm.weight", IN_LAYER(norm_in), HIDDEN, NONE},
-    {"self_attn.q_proj.weight", IN_LAYER(q), Q_WIDTH, HIDDEN},
-    {"self_attn.k_proj.weight", IN_LAYER(k), KV_WIDTH, HIDDEN},
-    {"self_attn.v_proj.weight", IN_LAYER(v), KV_WIDTH, HIDDEN},
-    {"self_attn.o_proj.weight", IN_LAYER(o), HIDDEN, Q_WIDTH},
-    {"self_attn.q_norm.weight", IN_LAYER(q_norm), HEAD, NONE},
-    {"self_attn.k_norm.weight", IN_LAYER(k_norm), HEAD, NONE},
-    {"post_attention_layernorm.weight", IN_LAYER(norm_post), HIDDEN, NONE},
-    {"mlp.gate_proj.weight", IN_LAYER(gate), INTER, HIDDEN},
-    {"mlp.up_proj.weight", IN_LAYER(up), INTER, HIDDEN},
-    {"mlp.down_proj.weight", IN_LAYER(down), HIDDEN, INTER},
+    {"input_layernorm.weight", IN_LAYER(norm_in), HIDDEN, NONE, 0},
+    {"self_attn.q_proj.weight", IN_LAYER(q), Q_WIDTH, HIDDEN, 0},
+    {"self_attn.k_proj.weight", IN_LAYER(k), KV_WIDTH, HIDDEN, 0},
+    {"self_attn.v_proj.weight", IN_LAYER(v), KV_WIDTH, HIDDEN, 0},
+    {"self_attn.o_proj.weight", IN_LAYER(o), HIDDEN, Q_WIDTH, 0},
+    {"self_attn.q_norm.weight", IN_LAYER(q_norm), HEAD, NONE, 0},
+    {"self_attn.k_norm.weight", IN_LAYER(k_norm), HEAD, NONE, 0},
+    {"post_attention_layernorm.weight", IN_LAYER(norm_post), HIDDEN, NONE, 0},
+    {"mlp.gate_proj.weight", IN_LAYER(gate), INTER, HIDDEN, 0},
+    {"mlp.up_proj.weight", IN_LAYER(up), INTER, HIDDEN, 0},
+    {"mlp.down_proj.weight", IN_LAYER(down), HIDDEN, INTER, 0},
 };
 
 static const slot gen_slots[] = {
-    {"model.embed_tokens.weight", IN_MODEL(embed), VOCAB, HIDDEN},
-    {"model.norm.weight", IN_MODEL(norm), HIDDEN, NONE},
-    {"lm_head.weight", IN_MODEL(lm_head), VOCAB, HIDDEN},
+    {"model.embed_tokens.weight", IN_MODEL(embed), VOCAB, HIDDEN, 0},
+    {"model.norm.weight", IN_MODEL(norm), HIDDEN, NONE, 0},
+    {"lm_head.weight", IN_MODEL(lm_head), VOCAB, HIDDEN, 0},
 };
 
 static const slot stream_slots[] = {
-    {"model.embed_tokens.weight", IN_MODEL(embed), VOCAB, HIDDEN},
-    {"model.norm.weight", IN_MODEL(norm), HIDDEN, NONE},
-    {"risk_level_category_pre.weight", IN_MODEL(pre[0]), INNER, HIDDEN},
-    {"risk_level_category_layernorm.weight", IN_MODEL(pre_norm[0]), INNER, NONE},
-    {"risk_level_head.weight", IN_MODEL(heads[QG_LABELS_RISK]), RISK, INNER},
-    {"category_head.weight", IN_MODEL(heads[QG_LABELS_CATEGORY]), CATEGORY, INNER},
-    {"query_risk_level_category_pre.weight", IN_MODEL(pre[1]), INNER, HIDDEN},
-    {"query_risk_level_category_layernorm.weight", IN_MODEL(pre_norm[1]), INNER, NONE},
-    {"query_risk_level_head.weight", IN_MODEL(heads[QG_LABELS_QUERY_RISK]), QUERY_RISK, INNER},
-    {"query_category_head.weight", IN_MODEL(heads[QG_LABELS_QUERY_CATEGORY]), QUERY_CATEGORY,
-     INNER},
+    {"model.embed_tokens.weight", IN_MODEL(embed), VOCAB, HIDDEN, 0},
+    {"model.norm.weight", IN_MODEL(norm), HIDDEN, NONE, 0},
+    {"risk_level_category_pre.weight", IN_MODEL(pre[0]), INNER, HIDDEN, 0},
+    {"risk_level_category_layernorm.weight", IN_MODEL(pre_norm[0]), INNER, NONE, 0},
+    {"risk_level_head.weight", IN_MODEL(heads[QG_LABELS_RISK]), RISK, INNER, 0},
+    {"category_head.weight", IN_MODEL(heads[QG_LABELS_CATEGORY]), CATEGORY, INNER, 0},
+    {"query_risk_level_category_pre.weight", IN_MODEL(pre[1]), INNER, HIDDEN, 0},
+    {"query_risk_level_category_layernorm.weight", IN_MODEL(pre_norm[1]), INNER, NONE, 0},
+    {"query_risk_level_head.weight", IN_MODEL(heads[QG_LABELS_QUERY_RISK]), QUERY_RISK, INNER, 0},
+    {"query_category_head.weight", IN_MODEL(heads[QG_LABELS_QUERY_CATEGORY]), QUERY_CATEGORY, INNER,
+     0},
+};
+
+/* A model that `qguard quantize` packed.  Of the layers' matrices the format is the
+ * configuration's; QG_W_I8 stands for both. */
+static const slot packed_layer_slots[] = {
+    {"input_layernorm.weight", IN_LAYER(norm_in), HIDDEN, NONE, 0},
+    {"self_attn.q_norm.weight", IN_LAYER(q_norm), HEAD, NONE, 0},
+    {"self_attn.k_norm.weight", IN_LAYER(k_norm), HEAD, NONE, 0},
+    {"post_attention_layernorm.weight", IN_LAYER(norm_post), HIDDEN, NONE, 0},
+    {"self_attn.qkv_proj.panels", IN_LAYER(panels[0]), QKV_WIDTH, HIDDEN, QG_W_I8},
+    {"self_attn.o_proj.panels", IN_LAYER(panels[1]), HIDDEN, Q_WIDTH, QG_W_I8},
+    {"mlp.gate_up_proj.panels", IN_LAYER(panels[2]), TWO_INTER, HIDDEN, QG_W_I8},
+    {"mlp.down_proj.panels", IN_LAYER(panels[3]), HIDDEN, INTER, QG_W_I8},
+};
+
+static const slot packed_tied_slots[] = {
+    {"model.norm.weight", IN_MODEL(norm), HIDDEN, NONE, 0},
+    {"model.embed_tokens.panels", IN_MODEL(panels), VOCAB, HIDDEN, QG_W_BF16},
+};
+
+static const slot packed_untied_slots[] = {
+    {"model.embed_tokens.weight", IN_MODEL(embed), VOCAB, HIDDEN, 0},
+    {"model.norm.weight", IN_MODEL(norm), HIDDEN, NONE, 0},
+    {"lm_head.panels", IN_MODEL(panels), VOCAB, HIDDEN, QG_W_BF16},
 };
 
 /* Buffers that old exporters write beside the weights and that we compute ourselves. */
@@ -97,6 +126,23 @@ static void shape_text(char *out, size_t n, const int64_t *dims, int32_t n_dims)
         snprintf(out + at, n - at, "]");
 }
 
+/* [panels][k/2][32 columns][2] of bf16, or [panels][groups][bytes]. */
+static int32_t panel_shape(const slot *s, const qg_config *c, int64_t *shape)
+{
+    const int64_t k = shape[1];
+    shape[0] = (shape[0] + QG_NR - 1) / QG_NR;
+    if (s->panels == QG_W_BF16) {
+        shape[1] = qg_k_pad(k) / 2;
+        shape[2] = QG_NR;
+        shape[3] = 2;
+        return 4;
+    }
+    shape[1] = qg_groups(k);
+    shape[2] = c->packed == QG_DTYPE_INT8 ? QG_GROUP_BYTES : QG_I4_GROUP_BYTES;
+    return 3;
+}
+
+/* shape [4] */
 static int32_t slot_shape(const slot *s, const qg_bound *b, const qg_config *c, int64_t *shape)
 {
     const int64_t size[N_DIMS] = {
@@ -112,9 +158,13 @@ static int32_t slot_shape(const slot *s, const qg_bound *b, const qg_config *c, 
         [CATEGORY] = b->n_labels[QG_LABELS_CATEGORY],
         [QUERY_RISK] = b->n_labels[QG_LABELS_QUERY_RISK],
         [QUERY_CATEGORY] = b->n_labels[QG_LABELS_QUERY_CATEGORY],
+        [QKV_WIDTH] = (int64_t)(c->n_heads + 2 * c->n_kv_heads) * c->head_dim,
+        [TWO_INTER] = 2 * (int64_t)c->intermediate,
     };
     shape[0] = size[s->rows];
     shape[1] = size[s->cols];
+    if (s->panels)
+        return panel_shape(s, c, shape);
     return s->cols == NONE ? 1 : 2;
 }
 
@@ -122,7 +172,9 @@ static int32_t slot_shape(const slot *s, const qg_bound *b, const qg_config *c, 
  * is then held to it. */
 static void settle_dim(qg_bound *b, dim d, int64_t found, int32_t limit)
 {
-    int32_t *size = d == INNER ? &b->inner : d > INNER ? &b->n_labels[d - RISK] : NULL;
+    int32_t *size = d == INNER                         ? &b->inner
+                    : d >= RISK && d <= QUERY_CATEGORY ? &b->n_labels[d - RISK]
+                                                       : NULL;
     if (size && !*size && found >= 1 && found <= limit)
         *size = (int32_t)found;
 }
@@ -130,15 +182,17 @@ static void settle_dim(qg_bound *b, dim d, int64_t found, int32_t limit)
 static qg_status check_tensor(qg_bound *b, const qg_tensor *t, const slot *s, const qg_config *c,
                               qg_err *err)
 {
-    int64_t want[2];
+    int64_t want[4];
     settle_dim(b, s->rows, t->dim[0], s->rows == INNER ? QG_MAX_HIDDEN : QG_MAX_LABELS);
     settle_dim(b, s->cols, t->dim[1], QG_MAX_HIDDEN);
     int32_t n_dims = slot_shape(s, b, c, want);
-    if (!t->blocks && t->dtype != QG_DTYPE_F32 && t->dtype != QG_DTYPE_BF16 &&
-        t->dtype != QG_DTYPE_F16)
-        return qg_fail(err, QG_ERR_UNSUPPORTED,
-                       "%s: %s: element type is not supported, only F32, BF16 and F16", t->file,
-                       t->name);
+    const bool known = t->blocks ? t->blocks->decode != NULL
+                                 : t->dtype == QG_DTYPE_F32 || t->dtype == QG_DTYPE_BF16 ||
+                                       t->dtype == QG_DTYPE_F16;
+    const bool bytes = t->blocks && !t->blocks->decode;
+    if (s->panels ? (s->panels == QG_W_BF16 ? t->dtype != QG_DTYPE_BF16 : !bytes) : !known)
+        return qg_fail(err, QG_ERR_UNSUPPORTED, "%s: %s: element type %s is not supported here",
+                       t->file, t->name, qg_tensor_format(t));
     bool same = t->n_dims == n_dims;
     for (int32_t i = 0; same && i < n_dims; i++)
         same = t->dim[i] == want[i];
@@ -193,10 +247,20 @@ static bool harmless(const char *name)
     return false;
 }
 
-static const slot *model_slots(const qg_bound *b, size_t *n)
+#define GIVE(slots) (*n = QG_COUNT(slots), (slots))
+
+static const slot *model_slots(const qg_bound *b, const qg_config *c, size_t *n)
 {
-    *n = b->stream ? QG_COUNT(stream_slots) : QG_COUNT(gen_slots);
-    return b->stream ? stream_slots : gen_slots;
+    if (b->stream)
+        return GIVE(stream_slots);
+    if (c->packed == QG_DTYPE_AUTO)
+        return GIVE(gen_slots);
+    return c->tied ? GIVE(packed_tied_slots) : GIVE(packed_untied_slots);
+}
+
+static const slot *slots_of_layer(const qg_config *c, size_t *n)
+{
+    return c->packed == QG_DTYPE_AUTO ? GIVE(layer_slots) : GIVE(packed_layer_slots);
 }
 
 static const qg_tensor **field(void *base, const slot *s)
@@ -209,9 +273,8 @@ static qg_status take_tensor(qg_bound *b, const qg_tensor *t, const qg_config *c
     const char *rest = t->name;
     int32_t layer = split_layer(t->name, &rest);
     size_t n_slots;
-    const slot *slots = model_slots(b, &n_slots);
-    const slot *s = layer < 0 ? find_slot(slots, n_slots, rest)
-                              : find_slot(layer_slots, QG_COUNT(layer_slots), rest);
+    const slot *slots = layer < 0 ? model_slots(b, c, &n_slots) : slots_of_layer(c, &n_slots);
+    const slot *s = find_slot(slots, n_slots, rest);
     if (s && layer < c->n_layers) {
         QG_TRY(check_tensor(b, t, s, c, err));
         *field(layer < 0 ? (void *)b : (void *)&b->layers[layer], s) = t;
@@ -229,7 +292,7 @@ static qg_status take_tensor(qg_bound *b, const qg_tensor *t, const qg_config *c
 static qg_status missing(const qg_bound *b, const qg_modeldir *dir, const char *prefix,
                          const slot *s, qg_err *err)
 {
-    int64_t want[2];
+    int64_t want[4];
     char expected[96];
     int32_t n_dims = slot_shape(s, b, qg_modeldir_config(dir), want);
     shape_text(expected, sizeof expected, want, n_dims);
@@ -241,19 +304,20 @@ static qg_status check_complete(qg_bound *b, const qg_modeldir *dir, qg_err *err
 {
     const qg_config *c = qg_modeldir_config(dir);
     size_t n_slots;
-    const slot *slots = model_slots(b, &n_slots);
+    const slot *slots = model_slots(b, c, &n_slots);
     for (size_t i = 0; i < n_slots; i++) {
         const slot *s = &slots[i];
         bool needed = s->at != IN_MODEL(lm_head) || !c->tied;
         if (needed && !*field(b, s))
             return missing(b, dir, "", s, err);
     }
+    slots = slots_of_layer(c, &n_slots);
     for (int32_t n = 0; n < c->n_layers; n++)
-        for (size_t i = 0; i < QG_COUNT(layer_slots); i++) {
+        for (size_t i = 0; i < n_slots; i++) {
             char prefix[32];
             snprintf(prefix, sizeof prefix, "model.layers.%d.", n);
-            if (!*field(&b->layers[n], &layer_slots[i]))
-                return missing(b, dir, prefix, &layer_slots[i], err);
+            if (!*field(&b->layers[n], &slots[i]))
+                return missing(b, dir, prefix, &slots[i], err);
         }
     return QG_OK;
 }
@@ -263,7 +327,7 @@ static qg_status check_complete(qg_bound *b, const qg_modeldir *dir, qg_err *err
 void qg_settle_lm_head(qg_bound *b, const qg_modeldir *dir)
 {
     const qg_tensor *e = b->embed, *h = b->lm_head;
-    if (b->stream || !qg_modeldir_config(dir)->tied || !h)
+    if (b->stream || !qg_modeldir_config(dir)->tied || !h || !e)
         return;
     if (h->dtype == e->dtype && h->blocks == e->blocks && h->bytes == e->bytes &&
         memcmp(h->data, e->data, h->bytes) == 0)

@@ -18,6 +18,19 @@ static void choose_rows(qg_model *m, const qg_model_options *opt)
     m->vec = qg_vec_pick(opt->features);
 }
 
+qg_status qg_model_settle_dtype(const qg_config *config, qg_dtype *dtype, qg_err *err)
+{
+    const char *name = config->packed == QG_DTYPE_INT8 ? "int8" : "int4";
+    if (*dtype == QG_DTYPE_AUTO)
+        *dtype = config->packed != QG_DTYPE_AUTO ? config->packed : QG_DTYPE_BF16;
+    if (config->packed != QG_DTYPE_AUTO && config->packed != *dtype)
+        return qg_fail(err, QG_ERR_UNSUPPORTED,
+                       "config.json: the model was quantised to %s and can be computed in nothing "
+                       "else; use the model that it was made from",
+                       name);
+    return QG_OK;
+}
+
 void qg_model_rows(const qg_model_options *opt, char *out, size_t n)
 {
     qg_model m = {0};
@@ -36,7 +49,9 @@ static qg_status set_up(qg_model *m, const qg_model_options *opt, qg_err *err)
         return qg_fail(err, QG_ERR_ARG, "%d positions asked for, the model has %d",
                        opt->max_positions, c->max_positions);
     m->max_positions = opt->max_positions ? opt->max_positions : c->max_positions;
-    choose_rows(m, opt);
+    qg_model_options settled = *opt;
+    QG_TRY(qg_model_settle_dtype(c, &settled.dtype, err));
+    choose_rows(m, &settled);
     m->attn_shape = (qg_attn_shape){
         .n_heads = c->n_heads,
         .n_kv_heads = c->n_kv_heads,
@@ -106,7 +121,7 @@ qg_slice qg_model_packed(const qg_model *model)
 
 uint64_t qg_model_weight_bytes(const qg_model *model)
 {
-    return model->mem_bytes + (model->embed ? model->embed->bytes : 0);
+    return model->mem_bytes + model->file_bytes + (model->embed ? model->embed->bytes : 0);
 }
 
 const char *qg_model_kernel(const qg_model *model)

@@ -15,13 +15,17 @@
 typedef struct qg_model qg_model; /* immutable once open */
 
 typedef struct qg_model_options {
-    qg_dtype dtype;        /* F32, BF16, INT8 or INT4 (layers only; rest BF16), AUTO (= BF16) */
+    qg_dtype dtype;        /* F32, BF16, INT8 or INT4 (layers only; rest BF16), or AUTO */
     uint32_t features;     /* QG_CPU_* bits to use */
     int32_t max_positions; /* longest context, <= config's; 0 = config's */
     qg_slice packed;       /* what qg_model_packed gave for the same files, options and build, at a
                               64-byte border, to be used in place; it must outlive the model.  Of
                               another size, it is not used.  Empty: the weights are packed */
 } qg_model_options;
+
+/* *dtype AUTO becomes what a model is computed in when nobody says: what it was packed in, else
+ * bfloat16.  QG_ERR_UNSUPPORTED when it was packed in another format than *dtype. */
+qg_status qg_model_settle_dtype(const qg_config *config, qg_dtype *dtype, qg_err *err);
 
 /* Names of the kernel rows that these options choose, 0-terminated: they decide the packed layout
  * and the bits of everything computed.  dtype as in qg_model_open. */
@@ -87,6 +91,31 @@ int32_t qg_model_n_labels(const qg_model *model, qg_label_group group);
 /* out [n][sum of the four groups]: risk, category, query risk, query category of n hidden rows. */
 void qg_model_heads(const qg_model *model, qg_scratch *scratch, qg_pool *pool, const float *hidden,
                     int32_t n, float *out);
+
+/* ---- calibration and packed models ----------------------------------------------------------- */
+
+/* What the inputs of each product were like, over all rows run while a scratch watches. */
+typedef struct qg_stats_inputs qg_stats_inputs;
+/* max_rows: most rows of a pass. */
+qg_status qg_stats_open(qg_stats_inputs **out, const qg_config *config, int32_t max_rows,
+                        qg_err *err);
+void qg_stats_close(qg_stats_inputs *stats); /* NULL is fine */
+/* From now on passes with this scratch are counted; NULL: no longer.  Sums do not depend on the
+ * number of threads. */
+void qg_scratch_watch(qg_scratch *scratch, qg_stats_inputs *stats);
+
+typedef struct qg_write_options {
+    qg_dtype dtype;               /* INT8 or INT4 */
+    uint32_t features;            /* QG_CPU_* bits to use */
+    const qg_stats_inputs *stats; /* NULL: not calibrated */
+} qg_write_options;
+
+/* Writes the model in dir as one safetensors file at path (another name until it is whole): packed
+ * as the kernels read it, layout in docs/MODELS.md; one matrix at a time is in memory.  *tied:
+ * whether the written file's output matrix is its embedding.  QG_ERR_UNSUPPORTED: packed already.
+ */
+qg_status qg_model_write(const qg_modeldir *dir, const char *path, const qg_write_options *opt,
+                         qg_pool *pool, bool *tied, qg_err *err);
 
 /* A few rows of the output matrix, packed apart: logits of the ids that can be answered.  Bits
  * equal those of qg_model_logits. */

@@ -10,11 +10,14 @@
 typedef struct qg_bound_layer {
     const qg_tensor *norm_in, *q, *k, *v, *o, *q_norm, *k_norm;
     const qg_tensor *norm_post, *gate, *up, *down;
+    /* of a model that was packed before: these instead of the seven matrices above */
+    const qg_tensor *panels[4]; /* qkv, o, gate_up, down */
 } qg_bound_layer;
 
 typedef struct qg_bound {
     const qg_tensor *embed, *norm;
     const qg_tensor *lm_head; /* NULL: the output matrix is the embedding */
+    const qg_tensor *panels;  /* of a model that was packed before: the output matrix */
     qg_bound_layer *layers;   /* [n_layers] */
     bool lm_head_differs;     /* tied, yet lm_head.weight holds something else */
 
@@ -69,6 +72,7 @@ struct qg_model {
     uint8_t *mem;      /* all packed matrices and vectors, and what was found out while packing */
     size_t mem_bytes;
     bool mem_borrowed; /* mem is the caller's, read only */
+    size_t file_bytes; /* of matrices that are used where they lie in the files */
     bool lm_head_differs;
     qg_stream_heads *heads; /* NULL: a Gen model */
 };
@@ -83,22 +87,48 @@ int32_t qg_heads_inner(const qg_stream_heads *heads); /* 0 for NULL */
  * lie in packed, when that has just their size. */
 qg_status qg_pack(qg_model *model, qg_bound *bound, qg_slice packed, qg_pool *pool, qg_err *err);
 
+/* One layer's matrices and vectors, and the output matrix (nothing for a Stream model), where l and
+ * m->out say.  factors: of this layer, or NULL.  The files' pages are let go. */
+typedef struct qg_equal qg_equal;
+qg_status qg_pack_layer(const qg_model *m, qg_layer *l, const qg_bound_layer *b,
+                        const qg_equal *factors, qg_pool *pool, qg_err *err);
+qg_status qg_pack_output(const qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err);
+
 /* Factors that even out the inputs of a layer's products, and what they make of the weights'
  * columns (their inverses): all powers of two. */
-typedef struct qg_equal {
+struct qg_equal {
     float *norm_in, *qkv_columns;       /* [hidden] */
     float *norm_post, *gate_up_columns; /* [hidden] */
     float *v_rows;                      /* [n_kv_heads * head_dim] */
     float *o_columns;                   /* [n_heads * head_dim] */
     float *up_rows, *down_columns;      /* [intermediate] */
     uint8_t *mem;
-} qg_equal;
+};
 
 /* Memory for the factors of one layer at a time.  QG_ERR_NOMEM. */
 qg_status qg_equal_open(qg_equal *e, const qg_config *c, qg_err *err);
 void qg_equal_close(qg_equal *e); /* a zeroed one is fine */
 /* Sets them from one layer's weights, all of which are read once. */
 void qg_equal_layer(qg_equal *e, const qg_config *c, const qg_bound_layer *b, qg_pool *pool);
+
+/* The same by what the layer's inputs were like in a calibration: of several ways to share the
+ * factors between weights and activations, for each input the one with the least estimated error of
+ * its products when they are packed by gemm.  mean_square [QG_N_INPUTS]: one number a channel.
+ * QG_ERR_NOMEM. */
+qg_status qg_equal_search(qg_equal *e, const qg_config *c, const qg_bound_layer *b,
+                          const float *const *mean_square, const qg_gemm *gemm, qg_pool *pool,
+                          qg_err *err);
+
+/* ---- calibration ----------------------------------------------------------------------------- */
+
+typedef enum qg_input { QG_IN_QKV, QG_IN_O, QG_IN_GATE_UP, QG_IN_DOWN, QG_N_INPUTS } qg_input;
+
+/* Rows [lo, hi) of a pass, lo a multiple of QG_ROW_GROUP: x [hi - lo][ld] are the k inputs of that
+ * product.  Any number of threads, each with rows of its own. */
+void qg_stats_take(qg_stats_inputs *s, int32_t layer, qg_input which, int64_t lo, int64_t hi,
+                   const float *x, int64_t ld, int64_t k);
+/* [QG_N_INPUTS] of one layer, each [k]: mean squares. */
+void qg_stats_means(const qg_stats_inputs *s, int32_t layer, const float **means);
 
 /* dst [n] float32 = elements [from, from + n) of t, exact, whatever its format. */
 void qg_tensor_f32(float *dst, const qg_tensor *t, int64_t from, int64_t n);
@@ -162,6 +192,7 @@ struct qg_scratch {
      * the last (1, 2, …); all rows of the pass. */
     void (*tap)(void *arg, int32_t layer, const float *x);
     void *tap_arg;
+    qg_stats_inputs *watch; /* NULL, or told the inputs of all products */
 };
 
 /* ---- a pass ---------------------------------------------------------------------------------- */

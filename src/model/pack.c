@@ -3,6 +3,7 @@
 #include "model/model_int.h"
 
 #include "base/mem.h"
+#include "kern/panel.h"
 
 #include <string.h>
 
@@ -151,7 +152,7 @@ static void pack_panels(void *arg, int64_t item, int part)
 }
 
 /* Packs one matrix: job says which parts and factors. */
-static qg_status pack_matrix(qg_model *m, const qg_matrix *to, pack_job job, qg_pool *pool,
+static qg_status pack_matrix(const qg_model *m, const qg_matrix *to, pack_job job, qg_pool *pool,
                              qg_err *err)
 {
     pack_job j = job;
@@ -178,9 +179,11 @@ static qg_status pack_matrix(qg_model *m, const qg_matrix *to, pack_job job, qg_
 
 /* ---- the whole model ------------------------------------------------------------------------- */
 
+/* c NULL: packed before, it will be used where it lies. */
 static void place(const qg_gemm *g, qg_carve *c, qg_matrix *to, int64_t n, int64_t k)
 {
-    *to = (qg_matrix){.gemm = g, .wp = qg_carve_take(c, 1, g->packed_bytes(n, k)), .n = n, .k = k};
+    void *wp = c ? qg_carve_take(c, 1, g->packed_bytes(n, k)) : NULL;
+    *to = (qg_matrix){.gemm = g, .wp = wp, .n = n, .k = k};
 }
 
 static float *place_vector(qg_carve *c, int32_t n)
@@ -194,17 +197,18 @@ static void lay_out(qg_model *m, qg_carve *c)
     int64_t hidden = cfg->hidden, inter = cfg->intermediate;
     int64_t q = (int64_t)cfg->n_heads * cfg->head_dim,
             kv = (int64_t)cfg->n_kv_heads * cfg->head_dim;
+    qg_carve *own = cfg->packed == QG_DTYPE_AUTO ? c : NULL;
     m->differs = qg_carve_take(c, 1, sizeof *m->differs);
     if (!m->heads)
-        place(m->gemm, c, &m->out, cfg->vocab_size, hidden);
+        place(m->gemm, own, &m->out, cfg->vocab_size, hidden);
     m->norm = place_vector(c, cfg->hidden);
     m->inv_freq = place_vector(c, cfg->head_dim / 2);
     for (int32_t i = 0; i < cfg->n_layers; i++) {
         qg_layer *l = &m->layers[i];
-        place(m->layer, c, &l->qkv, q + 2 * kv, hidden);
-        place(m->layer, c, &l->o, hidden, q);
-        place(m->layer, c, &l->gate_up, 2 * inter, hidden);
-        place(m->layer, c, &l->down, hidden, inter);
+        place(m->layer, own, &l->qkv, q + 2 * kv, hidden);
+        place(m->layer, own, &l->o, hidden, q);
+        place(m->layer, own, &l->gate_up, 2 * inter, hidden);
+        place(m->layer, own, &l->down, hidden, inter);
         l->norm_in = place_vector(c, cfg->hidden);
         l->norm_post = place_vector(c, cfg->hidden);
         l->q_norm = place_vector(c, cfg->head_dim);
@@ -230,8 +234,8 @@ static void copy_norms(qg_layer *l, const qg_bound_layer *b, const qg_equal *e)
     }
 }
 
-static qg_status pack_layer(qg_model *m, qg_layer *l, const qg_bound_layer *b, const qg_equal *e,
-                            qg_pool *pool, qg_err *err)
+qg_status qg_pack_layer(const qg_model *m, qg_layer *l, const qg_bound_layer *b, const qg_equal *e,
+                        qg_pool *pool, qg_err *err)
 {
     pack_job qkv = {.parts = {b->q, b->k, b->v}, .n_parts = 3};
     pack_job o = {.parts = {b->o}, .n_parts = 1};
@@ -260,7 +264,7 @@ static qg_status pack_layers(qg_model *m, const qg_bound *bound, qg_pool *pool, 
     for (int32_t i = 0; rc == QG_OK && i < m->cfg->n_layers; i++) {
         if (e)
             qg_equal_layer(e, m->cfg, &bound->layers[i], pool);
-        rc = pack_layer(m, &m->layers[i], &bound->layers[i], e, pool, err);
+        rc = qg_pack_layer(m, &m->layers[i], &bound->layers[i], e, pool, err);
     }
     qg_equal_close(&equal);
     return rc;
@@ -269,19 +273,54 @@ static qg_status pack_layers(qg_model *m, const qg_bound *bound, qg_pool *pool, 
 /* The output matrix comes first: it is by far the largest in the file, so that its pages are gone
  * before the rest of the memory is touched.  A Stream model has none; its embedding is read from
  * the file. */
-static qg_status pack_output(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err)
+qg_status qg_pack_output(const qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err)
 {
     const pack_job out = {.parts = {bound->lm_head ? bound->lm_head : bound->embed}, .n_parts = 1};
     return bound->stream ? QG_OK : pack_matrix(m, &m->out, out, pool, err);
 }
 
+/* Panels as they lie in the file.  All rows of the table share their layouts (kern/panel.h,
+ * quant.h, quant4.h); one that does not must bring a way to turn them into its own. */
+static qg_status use_panels(qg_model *m, qg_matrix *to, const qg_tensor *t, qg_err *err)
+{
+    const qg_gemm *g = to->gemm;
+    if (g->packed_bytes(to->n, to->k) != t->bytes || g->nr != QG_NR)
+        return qg_fail(err, QG_ERR_UNSUPPORTED,
+                       "%s: %s: the kernel row %s packs matrices in another way", t->file, t->name,
+                       g->name);
+    if ((uintptr_t)t->data % 64 != 0)
+        return qg_fail(err, QG_ERR_FORMAT,
+                       "%s: %s: does not begin at a multiple of 64 bytes, as quantize writes it",
+                       t->file, t->name);
+    to->wp = (uint8_t *)(uintptr_t)t->data; /* nothing writes to it once it is packed */
+    m->file_bytes += t->bytes;
+    return QG_OK;
+}
+
+static qg_status use_all_panels(qg_model *m, const qg_bound *bound, qg_err *err)
+{
+    if (!bound->stream)
+        QG_TRY(use_panels(m, &m->out, bound->panels, err));
+    for (int32_t i = 0; i < m->cfg->n_layers; i++) {
+        qg_layer *l = &m->layers[i];
+        qg_matrix *to[] = {&l->qkv, &l->o, &l->gate_up, &l->down};
+        for (size_t k = 0; k < QG_COUNT(to); k++)
+            QG_TRY(use_panels(m, to[k], bound->layers[i].panels[k], err));
+    }
+    return QG_OK;
+}
+
 static qg_status pack_all(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_err *err)
 {
+    const bool packed = m->cfg->packed != QG_DTYPE_AUTO;
     *m->differs = bound->lm_head_differs;
-    QG_TRY(pack_output(m, bound, pool, err));
+    if (!packed)
+        QG_TRY(qg_pack_output(m, bound, pool, err));
     copy_vector(m->norm, bound->norm);
     qg_rope_freqs(m->inv_freq, m->cfg->head_dim, m->cfg->rope_theta);
-    return pack_layers(m, bound, pool, err);
+    for (int32_t i = 0; packed && i < m->cfg->n_layers; i++)
+        copy_norms(&m->layers[i], &bound->layers[i], NULL);
+    return packed ? QG_OK : pack_layers(m, bound, pool, err);
 }
 
 /* Memory for everything, or what the caller has. */
@@ -309,7 +348,10 @@ qg_status qg_pack(qg_model *m, qg_bound *bound, qg_slice packed, qg_pool *pool, 
         qg_settle_lm_head(bound, m->dir);
     else if (m->cfg->tied && bound->lm_head && !(bound->lm_head_differs = *m->differs != 0))
         bound->lm_head = NULL;
-    m->embed = bound->lm_head || bound->stream ? bound->embed : NULL;
+    const bool before = m->cfg->packed != QG_DTYPE_AUTO;
+    m->embed = bound->lm_head || bound->stream || before ? bound->embed : NULL;
     m->lm_head_differs = bound->lm_head_differs;
+    if (before)
+        QG_TRY(use_all_panels(m, bound, err));
     return m->mem_borrowed ? QG_OK : pack_all(m, bound, pool, err);
 }

@@ -46,6 +46,10 @@ static void norm_rows(const qg_pass *p, const float *w, int64_t lo, int64_t hi, 
     float *tmp = p->s->tmp + part * QG_ROW_GROUP * hidden;
     for (int64_t i = lo; i < hi; i++)
         p->m->vec->rmsnorm(tmp + (i - lo) * hidden, p->s->x + i * hidden, w, hidden, c->rms_eps);
+    if (p->s->watch)
+        qg_stats_take(p->s->watch, p->layer_at,
+                      w == p->m->layers[p->layer_at].norm_in ? QG_IN_QKV : QG_IN_GATE_UP, lo, hi,
+                      tmp, hidden, hidden);
     p->m->layer->prep(xp_row(p, lo, hidden), tmp, hidden, hi - lo, hidden);
 }
 
@@ -202,6 +206,9 @@ static void prep_attended(void *arg, int64_t item, int part)
     int64_t lo, hi, width = q_width(p);
     (void)part;
     row_group(p, item, &lo, &hi);
+    if (p->s->watch)
+        qg_stats_take(p->s->watch, p->layer_at, QG_IN_O, lo, hi, p->s->a + lo * width, width,
+                      width);
     p->m->layer->prep(xp_row(p, lo, width), p->s->a + lo * width, width, hi - lo, width);
 }
 
@@ -271,6 +278,8 @@ static void mlp_rows(void *arg, int64_t item, int part)
         float *gate = p->s->y + i * ldy;
         p->m->vec->silu_mul(gate, gate, gate + inter, inter);
     }
+    if (p->s->watch)
+        qg_stats_take(p->s->watch, p->layer_at, QG_IN_DOWN, lo, hi, p->s->y + lo * ldy, ldy, inter);
     p->m->layer->prep(xp_row(p, lo, inter), p->s->y + lo * ldy, ldy, hi - lo, inter);
 }
 

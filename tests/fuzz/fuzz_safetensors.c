@@ -19,7 +19,7 @@ static void check(const qg_modeldir *dir, const uint8_t *in, size_t n)
         const uint8_t *p = t->data;
         assert(p >= in + 8 && t->bytes <= n && (size_t)(p - in) <= n - t->bytes);
         assert(qg_modeldir_tensor(dir, t->name) == t && strlen(t->name) > 0);
-        size_t bytes = qg_dtype_size(t->dtype);
+        size_t bytes = t->blocks ? 1 : qg_dtype_size(t->dtype);
         for (int k = 0; k < 4; k++)
             bytes *= (size_t)t->dim[k];
         assert(bytes == t->bytes && t->n_dims >= 0 && t->n_dims <= 4);
