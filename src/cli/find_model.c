@@ -83,12 +83,14 @@ static int find_option(const cli_args *args, const char **word, qg_arena *arena,
 
 int cli_find_models(const cli_command *command, cli_args *args, qg_arena *arena)
 {
-    const bool first = command->bit & (CMD_SERVE | CMD_INSPECT) && args->n_positional;
+    const bool first =
+        command->bit & (CMD_SERVE | CMD_INSPECT | CMD_QUANTIZE) && args->n_positional;
     const char **model = first ? &args->positional[0] : &args->model, *unused;
-    const char *env = command->bit & (CMD_INSPECT | CMD_GATEWAY) ? NULL : getenv("QGUARD_MODEL");
+    const char *env =
+        command->bit & (CMD_INSPECT | CMD_GATEWAY | CMD_QUANTIZE) ? NULL : getenv("QGUARD_MODEL");
     int code = EXIT_DONE;
 
-    if (!(command->bit & CMD_ENGINE))
+    if (!(command->bit & (CMD_ENGINE | CMD_QUANTIZE)))
         return EXIT_DONE;
     if (!*model && env && *env && qg_repo_is_name(env))
         *model = env;

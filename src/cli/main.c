@@ -83,7 +83,7 @@ const cli_command cli_commands[] = {
      2, cmd_audit},
     {"quantize", CMD_QUANTIZE, "MODEL OUT --dtype int8|int4 [options]",
      "Write a model of 8-bit or 4-bit layers that opens without packing",
-     "MODEL is a directory or a GGUF file, OUT a directory to make (docs/MODELS.md).  A FILE of "
+     "MODEL is what --model takes elsewhere, OUT a directory to make (docs/MODELS.md).  A FILE of "
      "texts "
      "has one prompt a line, or rows as check --jsonl takes them.\n"
      "--calibrate runs its texts through the model first, so that what matters most is rounded "
