@@ -98,8 +98,10 @@ void qg_gate_fault(void *ud, qg_http_req *req, const char *sentence, qg_http_ans
 const char *qg_gate_endpoint(qg_slice path);
 /* Answers with an error of the protocol (that of the path); code may be NULL. */
 void qg_gate_fail(qg_http_req *req, int status, const char *code, const char *sentence);
-/* GET path of the upstream for the client, unjudged (pass_through.c). */
-void qg_gate_pass(qg_gate *g, qg_http_req *req, const char *path);
+/* The request to path (what stands behind /v1) of the upstream and back, unjudged, in full(); and
+ * whether the policy lets a path pass so (pass_through.c). */
+void qg_gate_pass(qg_gate *g, qg_http_req *req, qg_slice path);
+bool qg_gate_may_pass(const qg_policy *policy, qg_slice path);
 void qg_gate_metrics_page(qg_gate *g, qg_http_req *req);
 
 /* Takes a request of one of the four protocols, in full(). */

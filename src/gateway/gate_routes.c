@@ -108,7 +108,7 @@ static void version(qg_gate *g, qg_http_req *req)
 
 static void models(qg_gate *g, qg_http_req *req)
 {
-    qg_gate_pass(g, req, "/models");
+    qg_gate_pass(g, req, qg_str("/models"));
 }
 
 static void relay(qg_gate *g, qg_http_req *req)
@@ -148,6 +148,18 @@ static bool admit(qg_gate *g, qg_http_req *req)
     return false;
 }
 
+/* What the policy lets pass has the whole of a judged route's care but judging. */
+static bool head_passes(qg_gate *g, qg_http_req *req)
+{
+    if (!qg_gate_may_pass(g->policy, qg_http_path(req)))
+        return false;
+    if (!qg_keys_admit(&g->keys, req, NULL))
+        qg_gate_fail(req, 401, "invalid_api_key", "Unauthorized");
+    else
+        (void)admit(g, req);
+    return true;
+}
+
 static bool takes(const struct route *route, const char *method)
 {
     return strcmp(route->method, method) == 0 ||
@@ -160,6 +172,8 @@ void qg_gate_head(void *ud, qg_http_req *req)
     const struct route *route = find_route(qg_http_path(req));
     qg_slice coding = qg_http_header(req, "Content-Encoding");
     qg_reqid_assign(req);
+    if (!route && head_passes(g, req))
+        return;
     if (!route) {
         qg_gate_fail(req, 404, "not_found",
                      "Not Found: the gateway lets through what it can judge.");
@@ -178,6 +192,9 @@ void qg_gate_head(void *ud, qg_http_req *req)
 void qg_gate_full(void *ud, qg_http_req *req)
 {
     const struct route *route = find_route(qg_http_path(req));
+    qg_slice path = qg_http_path(req);
     if (route)
         route->handle(ud, req);
+    else
+        qg_gate_pass(ud, req, qg_slice_of(path.p + 3, path.n - 3)); /* without /v1 */
 }

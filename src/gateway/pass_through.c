@@ -1,8 +1,9 @@
-/* What goes through as it is: the list of models. */
+/* What goes through as it is: the list of models, and what the policy says may pass unjudged. */
 #include "base/mem.h"
 #include "gateway/gate.h"
 
 #include <stdio.h>
+#include <strings.h>
 
 enum { LONGEST = 8 * 1024 * 1024, TIMEOUT_MS = 30000 };
 
@@ -41,6 +42,17 @@ static void on_done(void *ud, const qg_client_end *end)
     qg_http_post(p->req);
 }
 
+/* An answer's type lives for ever: of those that pass, the ones that are known. */
+static const char *type_of(const char *given)
+{
+    static const char *const known[] = {"application/json", "application/jsonl", "text/plain",
+                                        "audio/mpeg", "image/png"};
+    for (size_t i = 0; i < QG_COUNT(known); i++)
+        if (strncmp(given, known[i], strlen(known[i])) == 0)
+            return known[i];
+    return "application/octet-stream";
+}
+
 static void on_ready(void *ud, qg_http_req *req)
 {
     pass *p = ud;
@@ -51,7 +63,7 @@ static void on_ready(void *ud, qg_http_req *req)
         return;
     }
     qg_http_answer_init(&answer, p->status);
-    answer.type = "application/json";
+    answer.type = type_of(p->type);
     answer.n = p->body.n;
     answer.body = qg_buf_take(&p->body);
     qg_http_reply(req, &answer);
@@ -71,13 +83,22 @@ static void on_free(void *ud)
     qg_mfree(p);
 }
 
-static qg_status start(pass *p, const char *path)
+static qg_status start(pass *p, qg_slice path)
 {
     static const qg_client_events events = {on_head, on_data, on_done};
     char url[4096], bearer[4096];
-    qg_client_header headers[2];
+    qg_client_header headers[4];
+    char type[QG_HTTP_VALUE_BYTES];
     size_t n = 0;
-    snprintf(url, sizeof url, "%s%s", p->upstream->url, path);
+    qg_slice query = qg_http_query(p->req), body = qg_http_body(p->req);
+    qg_slice given = qg_http_header(p->req, "Content-Type");
+    int n_url = snprintf(url, sizeof url, "%s%.*s%s%.*s", p->upstream->url, (int)path.n, path.p,
+                         query.n ? "?" : "", (int)query.n, query.p);
+    if (n_url < 0 || (size_t)n_url >= sizeof url)
+        return QG_ERR_TOO_LONG;
+    snprintf(type, sizeof type, "%.*s", (int)given.n, given.p ? given.p : "");
+    if (*type)
+        headers[n++] = (qg_client_header){"Content-Type", type};
     snprintf(bearer, sizeof bearer, "Bearer %s", p->upstream->key);
     qg_slice own = qg_http_header(p->req, "Authorization");
     bool keys = p->gate->keys.n + p->gate->keys.n_lines > 0;
@@ -85,12 +106,43 @@ static qg_status start(pass *p, const char *path)
         snprintf(bearer, sizeof bearer, "%.*s", (int)own.n, own.p);
     if (*p->upstream->key || (!keys && own.p))
         headers[n++] = (qg_client_header){"Authorization", bearer};
-    const qg_client_request request = {
-        .url = url, .headers = headers, .n_headers = n, .total_ms = TIMEOUT_MS, .decode = true};
+    const qg_client_request request = {.method = qg_http_method(p->req),
+                                       .url = url,
+                                       .headers = headers,
+                                       .n_headers = n,
+                                       .body = body.n ? body : qg_slice_of(NULL, 0),
+                                       .total_ms = TIMEOUT_MS,
+                                       .decode = true};
     return qg_client_start(p->gate->client, &request, &events, p, &p->call, NULL);
 }
 
-void qg_gate_pass(qg_gate *g, qg_http_req *req, const char *path)
+/* A segment that another server could take for a judged route, or for a way around. */
+static bool segment_is(qg_slice s, const char *word)
+{
+    return s.n == strlen(word) && strncasecmp(s.p, word, s.n) == 0;
+}
+
+bool qg_gate_may_pass(const qg_policy *policy, qg_slice path)
+{
+    static const char *const never[] = {
+        "",           ".",         "..",       "chat",     "completions",
+        "completion", "responses", "messages", "generate", "complete"};
+    if (!qg_policy_passes(policy, path))
+        return false;
+    for (size_t at = 1, end; at <= path.n; at = end + 1) {
+        const char *slash = memchr(path.p + at, '/', path.n - at);
+        end = slash ? (size_t)(slash - path.p) : path.n;
+        for (size_t i = 0; i < QG_COUNT(never); i++)
+            if (segment_is(qg_slice_of(path.p + at, end - at), never[i]))
+                return false;
+    }
+    for (size_t i = 0; i < path.n; i++) /* decoded: what would need an escape does not pass */
+        if (path.p[i] <= ' ' || path.p[i] >= 127 || strchr("%?#;\\", path.p[i]))
+            return false;
+    return true;
+}
+
+void qg_gate_pass(qg_gate *g, qg_http_req *req, qg_slice path)
 {
     static const qg_http_waiter waiter = {on_ready, on_gone, on_free};
     const qg_upstream *u = qg_upstreams_pick(g->upstreams, qg_slice_of(NULL, 0), 0, qg_now_us());

@@ -185,6 +185,9 @@ void qg_relay_prompt(qg_relay *r, const qg_prompt_verdict *said)
     *v = *said;
     qg_prompt_add_rule(r, v);
     r->judged = true;
+    pthread_mutex_lock(&r->gate->desk);
+    qg_histogram_add(&r->gate->counts.prompt, (double)(qg_now_us() - r->start_us) / 1e6);
+    pthread_mutex_unlock(&r->gate->desk);
     if (v->hit && v->action == QG_ACTION_BLOCK && !r->view.shadow)
         block(r, v);
     else

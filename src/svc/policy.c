@@ -79,6 +79,7 @@ void qg_policy_unref(qg_policy *policy)
     free_overrides(&policy->keys);
     free_overrides(&policy->models);
     qg_rules_close(policy->rules);
+    qg_mfree(policy->passes);
     qg_mfree(policy);
 }
 
@@ -227,4 +228,22 @@ qg_policy_size qg_policy_size_of(const qg_policy *policy)
 const char *qg_policy_hash(const qg_policy *policy)
 {
     return policy->hash;
+}
+
+/* One entry is a path, or its beginning and '*'. */
+static bool entry_passes(qg_slice entry, qg_slice path)
+{
+    if (entry.n && entry.p[entry.n - 1] == '*')
+        return path.n >= entry.n && memcmp(path.p, entry.p, entry.n - 1) == 0;
+    return qg_slice_eq(entry, path);
+}
+
+bool qg_policy_passes(const qg_policy *policy, qg_slice path)
+{
+    for (const char *p = policy->passes, *end; p && *p; p = end + 1) {
+        end = strchr(p, '\n');
+        if (entry_passes(qg_slice_of(p, (size_t)(end - p)), path))
+            return true;
+    }
+    return false;
 }

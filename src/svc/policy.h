@@ -84,6 +84,8 @@ void qg_policy_unref(qg_policy *policy); /* NULL is fine */
 /* key: name of the caller's API key, model: as the request names it; "" = none. Any thread. */
 void qg_policy_view_of(const qg_policy *policy, qg_slice key, qg_slice model, qg_policy_view *view);
 const qg_rules *qg_policy_rules(const qg_policy *policy);
+/* Gateway: whether passthrough lists this path. */
+bool qg_policy_passes(const qg_policy *policy, qg_slice path);
 /* How many callers and models have settings of their own. */
 typedef struct qg_policy_size {
     size_t n_keys, n_models;

@@ -50,6 +50,7 @@ struct qg_policy {
     qg_settings own;
     qg_overrides keys, models;
     qg_rules *rules;
+    char *passes; /* paths of passthrough, each with a line break behind it; NULL = none */
 };
 
 /* Canonical names, in the order of the slots. */

@@ -1,5 +1,6 @@
 /* The policy file's schema, as tables.  Why libyaml and not libcyaml: that one's mappings have
  * fixed keys, and those of `keys:` and `models:` are the user's (docs/decisions/0015). */
+#include "base/buf.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "svc/policy_int.h"
@@ -390,6 +391,41 @@ static qg_status read_rules(qg_yaml *r, const yaml_node_t *node, void *into, int
     return QG_OK;
 }
 
+/* ---- passthrough --------------------------------------------------------------------------- */
+
+/* A path below /v1/, maybe with '*' at its end; nothing that a line or a header could hide in. */
+static bool is_path(qg_slice path)
+{
+    for (size_t i = 0; i < path.n; i++)
+        if (path.p[i] <= ' ' || path.p[i] >= 127 || path.p[i] == '?' ||
+            (path.p[i] == '*' && i + 1 < path.n))
+            return false;
+    return path.n > 4 && memcmp(path.p, "/v1/", 4) == 0;
+}
+
+static qg_status read_passes(qg_yaml *r, const yaml_node_t *node, void *into, int arg)
+{
+    (void)into, (void)arg;
+    qg_buf text;
+    qg_status rc = QG_OK;
+    if (node->type != YAML_SEQUENCE_NODE)
+        return qg_yaml_refuse(r, node, "expected a list of paths");
+    qg_buf_init(&text, QG_MAX_POLICY_BYTES);
+    for (const yaml_node_item_t *i = node->data.sequence.items.start;
+         i < node->data.sequence.items.top && rc == QG_OK; i++) {
+        const yaml_node_t *item = yaml_document_get_node(&r->doc, *i);
+        qg_slice path = qg_yaml_scalar(item);
+        if (!is_path(path))
+            rc = qg_yaml_refuse(r, item, "expected a path such as /v1/embeddings or /v1/files/*");
+        else if (qg_buf_add(&text, path.p, path.n) != QG_OK || qg_buf_adds(&text, "\n") != QG_OK)
+            rc = qg_fail(r->err, QG_ERR_NOMEM, "out of memory");
+    }
+    if (rc == QG_OK && text.n)
+        file_of(r)->policy->passes = qg_buf_take(&text);
+    qg_buf_free(&text);
+    return rc;
+}
+
 /* ---- the whole file -------------------------------------------------------------------------- */
 
 static qg_status read_override(qg_yaml *r, const yaml_node_t *key, const yaml_node_t *value,
@@ -435,6 +471,7 @@ static qg_status read_file(qg_yaml *r)
         SETTINGS,
         {"version", read_version, 0},
         {"rules", read_rules, 0},
+        {"passthrough", read_passes, 0},
         {"keys", read_overrides, 0},
         {"models", read_overrides, 1},
     };

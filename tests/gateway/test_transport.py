@@ -56,6 +56,23 @@ def test_models_health_version_and_what_is_not_there(upstream, gateway):
     assert g.post(b"{", headers=["Content-Encoding: gzip"]).status == 415
 
 
+def test_passthrough(upstream, gateway):
+    up = upstream(lambda conn, r: conn.whole('{"path":"%s"}' % r.path))
+    g = gateway(up, policy="passthrough: [/v1/embeddings, /v1/files/*, /v1/c*]\n")
+    assert g.post(b'{"input":"x"}', "/v1/embeddings?a=b").json() == {"path": "/v1/embeddings?a=b"}
+    assert up.requests[-1].json == {"input": "x"}
+    assert g.get("/v1/files/7").json() == {"path": "/v1/files/7"}
+    asked = len(up.requests)
+    for path in ("/v1/embeddings/", "/v1/files/", "/v1/files/../chat", "/v1/files//x", "/v1/other",
+                 "/v1/chat/completions/", "/v1/chat/%63ompletions/", "/v1/CHAT/completions",
+                 "/v1/chat/x", "/v1/files/%2e%2e/x", "/v1/files/a%0d%0ab", "/v1/files/a%20b"):
+        answer = g.post(b'{}', path)
+        assert answer.status in (400, 404), path
+    assert len(up.requests) == asked
+    assert gateway(up, api_key="k", policy="passthrough: [/v1/embeddings]\n").post(
+        b"{}", "/v1/embeddings").status == 401
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"messages":7}', b'{"messages":[]}'])
 def test_requests_that_cannot_be_read(upstream, gateway, body):
     up = upstream(saying("x"))
