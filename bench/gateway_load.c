@@ -251,7 +251,9 @@ int main(int argc, char **argv)
         begin(&l, i);
         turn(&l);
     }
-    l.n_delays = 0; /* the ramp is not measured */
+    for (int64_t until = now_us() + 2000000; now_us() < until;) /* what the ramp left behind */
+        turn(&l);
+    l.n_delays = 0;
     l.end_us = now_us() + strtol(argv[5], NULL, 10) * 1000000;
     while (l.done < l.n && now_us() < l.end_us + 10000000)
         turn(&l);

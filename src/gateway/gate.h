@@ -135,7 +135,7 @@ typedef struct qg_relay_mark {
     uint64_t text;
     int64_t us;
 } qg_relay_mark;
-enum { QG_RELAY_MARKS = 32, QG_RELAY_HEADERS = 12 };
+enum { QG_RELAY_MARKS = 16, QG_RELAY_HEADERS = 12 };
 
 struct qg_relay {
     qg_client_note note; /* first: brings events to the back */

@@ -8,7 +8,7 @@
 #include <strings.h>
 
 enum {
-    BUFFER_BYTES = 2048, /* of one stream; a piece of a reply is a few hundred bytes */
+    BUFFER_BYTES = 1536, /* of one stream; a piece of a reply is a few hundred bytes */
     MAX_URL = 4096,
 };
 

@@ -141,12 +141,15 @@ def saying(*pieces, pause=0.0):
 
 
 class Gateway(Server):
+    def open(self, timeout=90, **more):
+        return Raw(self.port, timeout=timeout, **more)
+
     def ask(self, text="hi", stream=True, headers=(), path="/v1/chat/completions", **more):
         body = {"model": "m", "messages": [{"role": "user", "content": text}], "stream": stream,
                 **more}
         return self.post(json.dumps(body).encode(), path, headers)
 
-    def open_stream(self, text="hi", timeout=20, **more):
+    def open_stream(self, text="hi", timeout=90, **more):
         body = {"model": "m", "messages": [{"role": "user", "content": text}], "stream": True,
                 **more}
         return Raw(self.port, timeout=timeout).send(
