@@ -47,6 +47,7 @@ typedef struct cli_args {
     const char *shard, *errors, *prompt_field, *response_field, *keep, *where, *verdict_cache;
     const char *html, *tune, *other_model;
     const char *hub, *revision, *dir;
+    const char *admin_key;
     const char *repo, *stream_repo; /* names of repositories that model and stream_model were */
     cli_list names, api_keys, category_thresholds, upstreams, include;
     int32_t judge_ms, upstream_timeout_s, upstream_stall_s;

@@ -1,8 +1,12 @@
+#include "base/mem.h"
+#include "cli/find_model.h"
 #include "cli/io.h"
+#include "hub/repo.h"
 #include "serve/serve.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void log_line(void *ud, qg_serve_log level, const char *line)
 {
@@ -11,6 +15,15 @@ static void log_line(void *ud, qg_serve_log level, const char *line)
     bool notes = args->log && !strcmp(args->log, "note");
     if (!quiet && !(notes && level == QG_SERVE_LOG_ACCESS))
         fprintf(stderr, "qguard: %s\n", line);
+}
+
+/* Repositories by what the hub's cache has now; everything else is what it is. */
+static char *find_model(void *ud, const char *word)
+{
+    const cli_args *args = ud;
+    if (!qg_repo_is_name(word) || !access(word, F_OK))
+        return qg_memdup0(word, strlen(word));
+    return cli_find_cached(args, word);
 }
 
 int cmd_serve(const cli_args *args)
@@ -28,6 +41,8 @@ int cmd_serve(const cli_args *args)
         local.api_keys.at[local.api_keys.n++] = key;
     qg_serve_options_init(&opt);
     cli_engine_options(&local, QG_PART_ALL, &opt.engine);
+    if (args->repo)
+        opt.engine.model = args->repo; /* find_model says where it is, now and after SIGHUP */
     if (!opt.engine.model && !args->quiet)
         fprintf(stderr, "qguard: no model given: serving the built-in demonstration model, a toy; "
                         "do not rely on its verdicts\n");
@@ -35,9 +50,10 @@ int cmd_serve(const cli_args *args)
         opt.host = args->host;
     opt.port = (uint16_t)args->port;
     opt.socket = args->uds;
-    opt.stream_model = args->stream_model;
-    if (args->repo && !local.names.n) /* as at vLLM: the name that was given */
-        local.names.at[local.names.n++] = args->repo;
+    opt.stream_model = args->stream_repo ? args->stream_repo : args->stream_model;
+    opt.find_model = find_model;
+    opt.find_ud = &local;
+    opt.admin_key = cli_or_env(args->admin_key, "QGUARD_ADMIN_KEY");
     opt.names = local.names.at;
     opt.n_names = (size_t)local.names.n;
     opt.api_keys = local.api_keys.at;

@@ -62,7 +62,7 @@ static void take_id(const chat_job *c)
 static json_t *side(const chat_job *c, int64_t i, const char *why_not)
 {
     const qg_serve_job *job = &c->job;
-    const char *model = job->srv->names[0];
+    const char *model = job->house->names[0];
     qg_outcome outcome;
     if (i >= 0 && job->asks[i].result->well_formed) {
         qg_serve_outcome(job, (size_t)i, &outcome);

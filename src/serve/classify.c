@@ -86,7 +86,7 @@ static void list_answer(qg_serve_job *job, const char *kind,
                               "completion_tokens", 0, "prompt_tokens_details");
     qg_serve_reply(job, json_pack("{s:s,s:s,s:I,s:s,s:o,s:o}", "id", id, "object", "list",
                                   "created", (json_int_t)qg_serve_now(), "model",
-                                  job->srv->names[0], "data", data, "usage", usage));
+                                  job->house->names[0], "data", data, "usage", usage));
 }
 
 static void classify_answer(qg_serve_job *job)
@@ -218,10 +218,11 @@ void qg_serve_info(qg_server *srv, qg_http_req *req)
         json_object_set_new(names, number, json_string(qg_severity_name((qg_severity)s)));
         json_object_set_new(ids, qg_severity_name((qg_severity)s), json_integer(s));
     }
-    qg_serve_json(req, json_pack("{s:s,s:s,s:i,s:{s:{s:o,s:o}},s:s}", "model_id", srv->names[0],
-                                 "model_dtype", srv->info.dtype, "max_input_length",
-                                 (int)srv->info.max_model_len, "model_type", "classifier",
-                                 "id2label", names, "label2id", ids, "version", QG_VERSION));
+    qg_serve_json(req,
+                  json_pack("{s:s,s:s,s:i,s:{s:{s:o,s:o}},s:s}", "model_id", srv->house->names[0],
+                            "model_dtype", srv->house->info.dtype, "max_input_length",
+                            (int)srv->house->info.max_model_len, "model_type", "classifier",
+                            "id2label", names, "label2id", ids, "version", QG_VERSION));
 }
 
 /* ---- KServe ---- */

@@ -145,8 +145,8 @@ void qg_completion_reply(qg_completion *c, qg_serve_job *job)
 {
     size_t n = c->n / c->per_ask;
     qg_status rc = QG_OK;
-    c->engine = job->srv->engine;
-    c->model = job->srv->names[0];
+    c->engine = job->house->engine;
+    c->model = job->house->names[0];
     c->created = qg_serve_now();
     c->asks = job->asks;
     snprintf(c->id, sizeof c->id, "%s%s", c->shape->prefix, qg_http_id(job->req));

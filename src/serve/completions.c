@@ -50,7 +50,7 @@ static qg_status read_one(qg_serve_job *job, const json_t *one, const char *wher
                             "prompt must be a string, strings, or token ids.", "%s", where);
     out->text = qg_json_slice(one);
     out->owned = true;
-    qg_status rc = qg_tokenize(job->srv->engine, (qg_text){out->text.p, out->text.n},
+    qg_status rc = qg_tokenize(job->house->engine, (qg_text){out->text.p, out->text.n},
                                QG_SPECIAL_PARSE, &out->ids, &out->n_ids, &job->fault.err);
     job->fault.schema = false;
     return rc;

@@ -111,7 +111,7 @@ static qg_serve_error error_too_long(const qg_server *srv, const qg_err *err, qg
     snprintf(room->text, sizeof room->text,
              "This model's maximum context length is %d tokens. However, the request does not fit: "
              "%s",
-             srv->info.max_model_len, err->msg);
+             srv->house->info.max_model_len, err->msg);
     return (qg_serve_error){
         .status = 400,
         .type = "BadRequestError",

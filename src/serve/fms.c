@@ -12,7 +12,7 @@ typedef struct fms_job {
 static qg_status check_detector(qg_serve_job *job)
 {
     qg_slice id = qg_http_header(job->req, "detector-id");
-    if (id.n == 0 || qg_slice_is(id, "qwen3guard") || qg_serve_knows(job->srv, id))
+    if (id.n == 0 || qg_slice_is(id, "qwen3guard") || qg_serve_knows(job->house, id))
         return QG_OK;
     job->unknown_model = id;
     return QG_ERR_UNSUPPORTED;

@@ -80,7 +80,7 @@ static qg_status add_row(qg_serve_job *job, const qg_serve_ask *ask, qg_buf *out
     qg_serve_room room;
     char *text;
     if (ask->status == QG_OK) {
-        text = qg_result_json(job->srv->engine, ask->result);
+        text = qg_result_json(job->house->engine, ask->result);
     } else {
         qg_serve_error error = qg_serve_error_of(job->srv, ask->status, &ask->err, &room);
         text = qg_serve_error_json(&error);

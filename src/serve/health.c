@@ -7,8 +7,8 @@ void qg_serve_look(void *ud)
     int64_t every_us = (int64_t)srv->opt->probe_ms * 1000, now_us = qg_now_us();
     if (!every_us || qg_http_stopping(srv->http))
         return;
-    qg_probe_tick(&srv->probe, now_us, every_us);
-    qg_probe_tick(&srv->stream_probe, now_us, every_us);
+    qg_probe_tick(&srv->house->probe, now_us, every_us);
+    qg_probe_tick(&srv->house->stream_probe, now_us, every_us);
 }
 
 /* Sessions are not in the list of jobs: what the engine says of itself decides for them. */
@@ -29,14 +29,15 @@ static bool stuck(qg_server *srv)
     if (!ms)
         ms = opt->request_timeout_ms ? (int64_t)opt->request_timeout_ms + GRACE_MS : NO_DEADLINE_MS;
     int64_t before_us = qg_now_us() - ms * 1000;
-    if (srv->stream && engine_stuck(srv->stream, before_us))
+    if (srv->house->stream && engine_stuck(srv->house->stream, before_us))
         return true;
-    if (qg_probe_late(&srv->probe, before_us) || qg_probe_late(&srv->stream_probe, before_us))
+    if (qg_probe_late(&srv->house->probe, before_us) ||
+        qg_probe_late(&srv->house->stream_probe, before_us))
         return true;
     if (!srv->oldest || srv->oldest->start_us >= before_us || srv->progress_us >= before_us)
         return false;
     qg_stats stats;
-    qg_engine_stats(srv->engine, &stats);
+    qg_engine_stats(srv->house->engine, &stats);
     return stats.last_progress_us < before_us;
 }
 
@@ -44,7 +45,7 @@ const char *qg_serve_trouble(qg_server *srv)
 {
     if (srv->closed || stuck(srv))
         return "The engine does not answer.";
-    if (srv->probe.sick || srv->stream_probe.sick)
+    if (srv->house->probe.sick || srv->house->stream_probe.sick)
         return "The engine gives no valid numbers.";
     return NULL;
 }
@@ -74,7 +75,7 @@ void qg_serve_version(qg_server *srv, qg_http_req *req)
 void qg_serve_load(qg_server *srv, qg_http_req *req)
 {
     qg_stats stats;
-    qg_engine_stats(srv->engine, &stats);
+    qg_engine_stats(srv->house->engine, &stats);
     qg_serve_json(
         req, json_pack("{s:i}", "server_load", (int)(stats.jobs_waiting + stats.jobs_running)));
 }

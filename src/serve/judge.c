@@ -84,7 +84,7 @@ qg_status qg_serve_check_model(qg_serve_job *job)
 {
     qg_slice model = {"", 0};
     QG_TRY(qg_body_opt_str(job->root, "body", "model", &model, &job->fault));
-    if (qg_serve_knows(job->srv, model))
+    if (qg_serve_knows(job->house, model))
         return QG_OK;
     job->unknown_model = model;
     return QG_ERR_UNSUPPORTED;
@@ -143,7 +143,7 @@ static void submit(qg_serve_ask *ask)
         return;
     }
     if (rc == QG_OK) {
-        rc = qg_submit(job->srv->engine, &ask->request, on_done, ask, &handle, &err);
+        rc = qg_submit(job->house->engine, &ask->request, on_done, ask, &handle, &err);
         if (qg_serve_windows_begin(ask, &rc, &err))
             return;
     }
@@ -319,6 +319,7 @@ static void on_free(void *ud)
     if (job->how->free)
         job->how->free(job);
     qg_policy_unref(job->policy);
+    qg_house_unref(job->house);
     qg_arena_free(&job->arena);
     json_decref(job->root);
     qg_mfree(job);
@@ -347,6 +348,7 @@ void qg_serve_judge(qg_server *srv, qg_http_req *req, const qg_serve_protocol *h
     job->req = req;
     job->start_us = qg_now_us();
     take_key_name(job);
+    job->house = qg_house_ref(srv->house);
     job->policy = srv->policy;
     qg_policy_ref(job->policy);
     qg_arena_init(&job->arena, QG_MAX_TEXT_BYTES);

@@ -49,7 +49,7 @@ static void lakera_answer(qg_serve_job *job)
     qg_serve_reply(job,
                    json_pack("{s:b,s:[],s:o,s:{s:s},s:{s:s}}", "flagged", (int)o.hit, "payload",
                              "breakdown", breakdown(&o, project ? project : "qguard"), "dev_info",
-                             "model", job->srv->names[0], "metadata", "request_uuid",
+                             "model", job->house->names[0], "metadata", "request_uuid",
                              qg_http_id(job->req)));
 }
 

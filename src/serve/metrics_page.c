@@ -5,8 +5,8 @@
 static void count_done(qg_server *srv, qg_stats *stats)
 {
     qg_serve_look(srv);
-    qg_engine_stats(srv->engine, stats);
-    int64_t n = stats->jobs_done - srv->probe.n_probes;
+    qg_engine_stats(srv->house->engine, stats);
+    int64_t n = srv->done_before + stats->jobs_done - srv->house->probe.n_probes;
     srv->shown_done = n > srv->shown_done ? n : srv->shown_done;
     stats->jobs_done = srv->shown_done;
 }
@@ -15,10 +15,10 @@ void qg_serve_metrics(qg_server *srv, qg_http_req *req)
 {
     enum { MAX_PAGE = 1 << 20 };
     qg_metrics_now now = {
-        .model = srv->names[0],
+        .model = srv->house->names[0],
         .version = QG_VERSION,
-        .dtype = srv->info.dtype,
-        .kernel = srv->info.kernel,
+        .dtype = srv->house->info.dtype,
+        .kernel = srv->house->info.kernel,
         .start_seconds = srv->created,
         .healthy = !qg_serve_trouble(srv),
     };

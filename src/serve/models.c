@@ -15,23 +15,24 @@ static qg_slice last_part(qg_slice name)
 
 /* Clients name a model as its hub does ("Qwen/X") where the server may have been given a folder:
  * unless names were chosen, the last part decides. */
-bool qg_serve_knows(const qg_server *srv, qg_slice name)
+bool qg_serve_knows(const qg_house *house, qg_slice name)
 {
     if (name.n == 0)
         return true;
-    for (size_t i = 0; i < srv->n_names; i++)
-        if (qg_slice_is(name, srv->names[i]))
+    for (size_t i = 0; i < house->n_names; i++)
+        if (qg_slice_is(name, house->names[i]))
             return true;
-    return srv->opt->n_names == 0 && qg_slice_is(last_part(name), srv->info.name);
+    return !house->chosen && qg_slice_is(last_part(name), house->info.name);
 }
 
 bool qg_serve_knows_stream(const qg_server *srv, qg_slice name)
 {
     const char *typed = srv->opt->stream_model;
-    if (srv->stream && srv->stream == srv->engine && qg_serve_knows(srv, name))
+    if (srv->house->stream && srv->house->stream == srv->house->engine &&
+        qg_serve_knows(srv->house, name))
         return true;
     return name.n == 0 || (typed && qg_slice_is(name, typed)) ||
-           (srv->stream && qg_slice_is(last_part(name), srv->stream_info.name));
+           (srv->house->stream && qg_slice_is(last_part(name), srv->house->stream_info.name));
 }
 
 qg_serve_error qg_serve_error_of_model(qg_slice name, qg_serve_room *room)
@@ -59,17 +60,18 @@ static json_t *card(const qg_server *srv, const char *name, const qg_model_info 
 /* A Stream model of its own, beside the one that is served, has a card as well. */
 static bool has_stream_beside(const qg_server *srv)
 {
-    return srv->stream && srv->stream != srv->engine;
+    return srv->house->stream && srv->house->stream != srv->house->engine;
 }
 
 void qg_serve_models(qg_server *srv, qg_http_req *req)
 {
     json_t *cards = json_array();
     bool ok = cards != NULL;
-    for (size_t i = 0; ok && i < srv->n_names; i++)
-        ok = json_array_append_new(cards, card(srv, srv->names[i], &srv->info)) == 0;
+    for (size_t i = 0; ok && i < srv->house->n_names; i++)
+        ok = json_array_append_new(cards, card(srv, srv->house->names[i], &srv->house->info)) == 0;
     if (ok && has_stream_beside(srv))
-        ok = json_array_append_new(cards, card(srv, srv->stream_info.name, &srv->stream_info)) == 0;
+        ok = json_array_append_new(
+                 cards, card(srv, srv->house->stream_info.name, &srv->house->stream_info)) == 0;
     if (!ok) {
         json_decref(cards);
         cards = NULL;
@@ -82,17 +84,17 @@ void qg_serve_model(qg_server *srv, qg_http_req *req)
     static const char prefix[] = "/v1/models/";
     qg_slice path = qg_http_path(req);
     qg_slice name = qg_slice_of(path.p + sizeof prefix - 1, path.n - (sizeof prefix - 1));
-    for (size_t i = 0; i < srv->n_names; i++)
-        if (qg_slice_is(name, srv->names[i])) {
-            qg_serve_json(req, card(srv, srv->names[i], &srv->info));
+    for (size_t i = 0; i < srv->house->n_names; i++)
+        if (qg_slice_is(name, srv->house->names[i])) {
+            qg_serve_json(req, card(srv, srv->house->names[i], &srv->house->info));
             return;
         }
-    if (qg_serve_knows(srv, name)) {
-        qg_serve_json(req, card(srv, srv->names[0], &srv->info));
+    if (qg_serve_knows(srv->house, name)) {
+        qg_serve_json(req, card(srv, srv->house->names[0], &srv->house->info));
         return;
     }
     if (has_stream_beside(srv) && name.n && qg_serve_knows_stream(srv, name)) {
-        qg_serve_json(req, card(srv, srv->stream_info.name, &srv->stream_info));
+        qg_serve_json(req, card(srv, srv->house->stream_info.name, &srv->house->stream_info));
         return;
     }
     qg_serve_room room;

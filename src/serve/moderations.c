@@ -120,7 +120,7 @@ static json_t *result_json(const qg_serve_options *opt, const qg_outcome *o)
 static void moderations_answer(qg_serve_job *job)
 {
     moderations_job *m = (moderations_job *)job;
-    const char *name = job->srv->names[0];
+    const char *name = job->house->names[0];
     qg_slice model = m->model.n ? m->model : qg_str(name);
     char id[QG_HTTP_VALUE_BYTES + 8];
     qg_policy_view view = job->view;

@@ -65,7 +65,7 @@ void qg_serve_pipelines_no(qg_server *srv, qg_http_req *req)
 static bool is_ours(const pipelines_job *p)
 {
     qg_slice model = qg_json_slice(json_object_get(p->body, "model"));
-    return model.n && qg_serve_knows(p->job.srv, model);
+    return model.n && qg_serve_knows(p->job.house, model);
 }
 
 /* Index of the last message of a role, or -1. */

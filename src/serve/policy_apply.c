@@ -37,7 +37,7 @@ static void set_deadline(qg_serve_ask *ask)
 
 static qg_status make(qg_serve_ask *ask, qg_result **out, qg_err *err)
 {
-    return qg_shown_rule_result(ask->job->srv->engine, ask->phase, ask->match.rule, out, err);
+    return qg_shown_rule_result(ask->job->house->engine, ask->phase, ask->match.rule, out, err);
 }
 
 static qg_status scan_raw_text(qg_serve_ask *ask, qg_slice text, qg_err *err)
@@ -45,7 +45,7 @@ static qg_status scan_raw_text(qg_serve_ask *ask, qg_slice text, qg_err *err)
     const qg_rules *rules = qg_policy_rules(ask->job->policy);
     qg_rule_hit other;
     bool known, also = false;
-    qg_slice own = qg_raw_inside(&ask->job->srv->raw, text, &ask->phase, &known);
+    qg_slice own = qg_raw_inside(&ask->job->house->raw, text, &ask->phase, &known);
     const qg_text judged = {own.p, own.n};
     if (!known)
         ask->phase = QG_PHASE_PROMPT;
@@ -69,8 +69,8 @@ static qg_status scan_raw(qg_serve_ask *ask, qg_err *err)
     size_t n;
     if (!qg_rules_n(rules, QG_PHASE_PROMPT) && !qg_rules_n(rules, QG_PHASE_RESPONSE))
         return QG_OK;
-    QG_TRY(qg_detokenize(ask->job->srv->engine, ask->request.ids, ask->request.n_ids, false, &text,
-                         &n, err));
+    QG_TRY(qg_detokenize(ask->job->house->engine, ask->request.ids, ask->request.n_ids, false,
+                         &text, &n, err));
     qg_status rc = scan_raw_text(ask, qg_slice_of(text, n), err);
     qg_free(text);
     return rc;
@@ -131,11 +131,11 @@ static void pass_if_open(qg_serve_ask *ask)
     qg_err err;
     if (!job->how->opens || !is_ours(ask->status) || (!ask->by_rule && !job->view.open[ask->phase]))
         return;
-    qg_status rc =
-        ask->by_rule
-            ? make(ask, &made, &err)
-            : qg_result_make(job->srv->engine, ask->phase == QG_PHASE_PROMPT ? "user" : "assistant",
-                             QG_SAFE, NULL, &made, &err);
+    qg_status rc = ask->by_rule
+                       ? make(ask, &made, &err)
+                       : qg_result_make(job->house->engine,
+                                        ask->phase == QG_PHASE_PROMPT ? "user" : "assistant",
+                                        QG_SAFE, NULL, &made, &err);
     if (rc != QG_OK)
         return;
     ask->unjudged = !ask->by_rule;

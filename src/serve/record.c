@@ -67,7 +67,7 @@ static json_t *line_of(const qg_serve_ask *ask, const qg_outcome *o)
         json_object_set_new(line, "rule_line", json_integer(ask->match.rule->line));
     if (qg_serve_windows_n(ask))
         json_object_set_new(line, "windows", json_integer((json_int_t)qg_serve_windows_n(ask)));
-    json_object_set_new(line, "model", json_string(job->srv->names[0]));
+    json_object_set_new(line, "model", json_string(job->house->names[0]));
     return line;
 }
 

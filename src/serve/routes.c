@@ -21,6 +21,7 @@ static const struct route {
     {POST, "/v1/moderations", true, qg_serve_moderations},
     {POST, "/v1/guard", true, qg_serve_guard},
     {POST, "/v1/safety/run-shield", true, qg_serve_run_shield},
+    {POST, "/v1/admin/model", false, qg_serve_admin_model},
     {GET, "/v1/models", true, qg_serve_models},
     {POST, "/v1/models/*:predict", true, qg_serve_kserve},
     {GET, "/v1/models/*", true, qg_serve_model},

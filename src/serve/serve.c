@@ -3,6 +3,7 @@
 
 #include "serve/serve.h"
 
+#include "base/mem.h"
 #include "serve/serve_priv.h"
 #include "serve/sessions.h"
 
@@ -109,6 +110,7 @@ static void on_signal(void *ud)
         return;
     if (info.ssi_signo == SIGHUP) {
         reload(srv);
+        qg_swap_look(srv);
         return;
     }
     say(srv, QG_SERVE_LOG_NOTE,
@@ -158,6 +160,12 @@ static void dress(void *ud, qg_http_req *req, qg_http_answer *answer)
     qg_cors_dress(&srv->cors, req, answer);
 }
 
+static void on_tick(void *ud)
+{
+    qg_serve_look(ud);
+    qg_swap_tick(ud);
+}
+
 static qg_status listen_and_run(qg_server *srv, qg_err *err)
 {
     const qg_serve_options *opt = srv->opt;
@@ -172,29 +180,19 @@ static qg_status listen_and_run(qg_server *srv, qg_err *err)
         .dress = dress,
         .fault = qg_serve_fault,
         .end = on_end,
-        .tick = qg_serve_look,
+        .tick = on_tick,
         .watch_fd = srv->signal_fd,
         .watch = on_signal,
     };
     QG_TRY(qg_http_open(&srv->http, &http, err));
     bool v6 = strchr(opt->host, ':');
     if (opt->socket)
-        say(srv, QG_SERVE_LOG_NOTE, "listening on unix:%s (model %s)", opt->socket, srv->names[0]);
+        say(srv, QG_SERVE_LOG_NOTE, "listening on unix:%s (model %s)", opt->socket,
+            srv->house->names[0]);
     else
         say(srv, QG_SERVE_LOG_NOTE, "listening on http://%s%s%s:%u (model %s)", v6 ? "[" : "",
-            opt->host, v6 ? "]" : "", qg_http_port(srv->http), srv->names[0]);
+            opt->host, v6 ? "]" : "", qg_http_port(srv->http), srv->house->names[0]);
     return qg_http_run(srv->http, err);
-}
-
-/* Without a name of its own the model is called as it was typed ("Qwen/X"), but for paths. */
-static void name_model(qg_server *srv)
-{
-    const char *typed = srv->opt->engine.model;
-    if (srv->n_names)
-        return;
-    srv->name = typed && *typed && !strchr("/.~", *typed) ? typed : srv->info.name;
-    srv->names = &srv->name;
-    srv->n_names = 1;
 }
 
 static qg_status open_desk(qg_server *srv, qg_err *err)
@@ -219,41 +217,29 @@ static void close_desk(qg_server *srv)
     qg_cors_close(&srv->cors);
 }
 
-/* The engine of the Stream sessions: one of its own, or the one that is there. */
-static qg_status open_stream(qg_server *srv, qg_err *err)
-{
-    qg_options opt = srv->opt->engine;
-    opt.model = srv->opt->stream_model;
-    opt.chat_template = NULL; /* the Gen model's */
-    if (opt.model) {
-        QG_TRY(qg_engine_open(&srv->stream, &opt, err));
-        qg_engine_info(srv->stream, &srv->stream_info);
-        return srv->stream_info.stream
-                   ? QG_OK
-                   : qg_fail(err, QG_ERR_UNSUPPORTED, "%s: not a Stream model", opt.model);
-    }
-    if (srv->info.stream) {
-        srv->stream = srv->engine;
-        srv->stream_info = srv->info;
-    } else if (srv->info.builtin) {
-        opt.model = "qguard-demo-stream";
-        if (qg_engine_open(&srv->stream, &opt, NULL) == QG_OK)
-            qg_engine_info(srv->stream, &srv->stream_info);
-    }
-    return QG_OK;
-}
-
 static qg_status open_engines(qg_server *srv, qg_err *err)
 {
-    QG_TRY(qg_engine_open(&srv->engine, &srv->opt->engine, err));
-    qg_engine_info(srv->engine, &srv->info);
-    name_model(srv);
-    qg_raw_open(&srv->raw, srv->engine);
-    QG_TRY(open_stream(srv, err));
+    const qg_serve_options *opt = srv->opt;
+    const qg_house_options ho = {
+        .engine = &opt->engine,
+        .model = opt->engine.model,
+        .stream_model = opt->stream_model,
+        .typed = opt->engine.model,
+        .names = opt->names,
+        .n_names = opt->n_names,
+    };
+    qg_house_options found = ho;
+    char *model = NULL, *stream = NULL;
+    if (opt->find_model) {
+        found.model = model = ho.model ? opt->find_model(opt->find_ud, ho.model) : NULL;
+        found.stream_model = stream =
+            ho.stream_model ? opt->find_model(opt->find_ud, ho.stream_model) : NULL;
+    }
+    qg_status rc = qg_house_open(&srv->house, &found, err);
+    qg_mfree(model);
+    qg_mfree(stream);
     srv->sessions = qg_sessions_open();
-    qg_probe_init(&srv->probe, srv->info.stream ? NULL : srv->engine, false);
-    qg_probe_init(&srv->stream_probe, srv->stream, true);
-    return srv->sessions ? QG_OK : qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    return rc != QG_OK || srv->sessions ? rc : qg_fail(err, QG_ERR_NOMEM, "out of memory");
 }
 
 static qg_status serve(qg_server *srv, qg_err *err)
@@ -265,15 +251,11 @@ static qg_status serve(qg_server *srv, qg_err *err)
     if (rc == QG_OK)
         rc = listen_and_run(srv, err);
     qg_worker_stop(srv->worker);
-    if (srv->stream != srv->engine)
-        qg_engine_close(srv->stream);
-    qg_engine_close(srv->engine); /* its callbacks still post to worker and HTTP server */
-    qg_probe_end(&srv->probe);
-    qg_probe_end(&srv->stream_probe);
+    qg_swap_end(srv); /* the engines' callbacks still post to worker and HTTP server */
     qg_worker_close(srv->worker);
     qg_http_close(srv->http);
     qg_sessions_close(srv->sessions);
-    qg_raw_close(&srv->raw);
+    qg_swap_free(srv);
     if (srv->http)
         say(srv, QG_SERVE_LOG_NOTE, "stopped");
     return rc;
@@ -283,8 +265,6 @@ qg_status qg_serve(const qg_serve_options *opt, qg_err *err)
 {
     qg_server srv = {
         .opt = opt,
-        .names = opt->names,
-        .n_names = opt->n_names,
         .keys = {.keys = opt->api_keys, .n = opt->n_api_keys, .path = opt->api_key_file},
     };
     signals s;

@@ -15,10 +15,16 @@ typedef struct qg_serve_options {
     qg_options engine;        /* the model and how to open it */
     const char *stream_model; /* a second engine, for Stream sessions; NULL = the model, if it is a
                                  Stream model, else none */
-    const char *host;         /* default "127.0.0.1" */
-    uint16_t port;       /* default 8000; 0 = any free one, told in the first line of the log */
-    const char *socket;  /* path of a Unix socket to listen on instead; NULL = none */
-    qg_http_limits http; /* defaults of base/limits.h */
+    /* Where a model's words lead, in new memory (qg_mfree), or NULL when that is nowhere; called at
+     * the start, on SIGHUP and for POST /v1/admin/model, on the thread of qg_serve.  NULL = the
+     * words are paths. */
+    char *(*find_model)(void *ud, const char *word);
+    void *find_ud;
+    const char *admin_key; /* asked for by POST /v1/admin/model; NULL = there is no such route */
+    const char *host;      /* default "127.0.0.1" */
+    uint16_t port;         /* default 8000; 0 = any free one, told in the first line of the log */
+    const char *socket;    /* path of a Unix socket to listen on instead; NULL = none */
+    qg_http_limits http;   /* defaults of base/limits.h */
     const char *const *names; /* [n_names] served model names, the first one is answered; none:
                                   the model as given, or its folder's name; then a request may name
                                   it with any "owner/" before it */
@@ -48,10 +54,11 @@ typedef struct qg_serve_options {
 void qg_serve_options_init(qg_serve_options *opt);
 
 /* Opens policy and engine, listens, serves until SIGTERM or SIGINT, drains (a second signal ends
- * that) and closes.  SIGHUP reads the files of keys and policy again; what is wrong leaves the old
- * ones in force.  Logs "listening on http://HOST:PORT", or unix:PATH, when ready.  While it runs,
- * these signals are blocked for the calling thread (so call it before starting others) and SIGPIPE
- * is ignored. QG_OK after a clean end; QG_ERR_IO when it cannot listen; else as qg_engine_open. */
+ * that) and closes.  SIGHUP reads the files of keys and policy again, and opens the model anew
+ * when other files are where it was (serve/swap.h); what is wrong leaves the old ones in force.
+ * Logs "listening on http://HOST:PORT", or unix:PATH, when ready.  While it runs, these signals are
+ * blocked for the calling thread (so call it before starting others) and SIGPIPE is ignored. QG_OK
+ * after a clean end; QG_ERR_IO when it cannot listen; else as qg_engine_open. */
 qg_status qg_serve(const qg_serve_options *opt, qg_err *err);
 
 /* Reads a JSON message list (a json_t array) as every route does: text parts are joined, tool calls

@@ -3,11 +3,11 @@
 #define QG_SERVE_SERVE_PRIV_H
 
 #include "base/limits.h"
+#include "serve/house.h"
 #include "serve/messages.h"
 #include "serve/pairs.h"
-#include "serve/probe.h"
-#include "serve/raw_prompt.h"
 #include "serve/serve.h"
+#include "serve/swap.h"
 #include "svc/admission.h"
 #include "svc/audit.h"
 #include "svc/cors.h"
@@ -22,14 +22,9 @@ typedef struct qg_serve_job qg_serve_job;
 
 typedef struct qg_server {
     const qg_serve_options *opt;
-    qg_engine *engine;
-    qg_model_info info;
-    qg_engine *stream; /* with a Stream model: engine, one of its own, or NULL */
-    qg_model_info stream_info;
+    qg_house *house; /* the engines that serve now */
+    qg_swap swap;
     struct qg_sessions *sessions;
-    const char *name;         /* when none was chosen */
-    const char *const *names; /* [n_names], the first one is answered */
-    size_t n_names;
     qg_keys keys;
     qg_policy *policy;
     qg_metrics *metrics;
@@ -37,7 +32,6 @@ typedef struct qg_server {
     qg_audit *audit; /* NULL: none is kept */
     qg_cors cors;
     qg_pairs *pairs;
-    qg_raw raw;
     qg_http *http;
     qg_worker *worker; /* submits what is long */
     int signal_fd;
@@ -46,8 +40,8 @@ typedef struct qg_server {
     qg_serve_job *oldest, *newest; /* under way */
     int64_t progress_us;           /* when the last one ended */
     bool closed;                   /* the engine said so */
-    qg_probe probe, stream_probe;
-    int64_t shown_done; /* judgements, on the metrics page */
+    int64_t shown_done;            /* judgements, on the metrics page */
+    int64_t done_before;           /* those of engines that served before */
 } qg_server;
 
 /* The time of day in whole seconds. */
@@ -74,6 +68,7 @@ void qg_serve_completions(qg_server *srv, qg_http_req *req);
 void qg_serve_moderations(qg_server *srv, qg_http_req *req);
 void qg_serve_guard(qg_server *srv, qg_http_req *req);
 void qg_serve_run_shield(qg_server *srv, qg_http_req *req);
+void qg_serve_admin_model(qg_server *srv, qg_http_req *req);
 void qg_serve_models(qg_server *srv, qg_http_req *req);
 void qg_serve_kserve(qg_server *srv, qg_http_req *req);
 void qg_serve_model(qg_server *srv, qg_http_req *req);
@@ -208,6 +203,7 @@ struct qg_serve_job {
     qg_task task; /* first: while the worker has it */
     const qg_serve_protocol *how;
     qg_server *srv;
+    qg_house *house; /* the engines as they were when the request came */
     qg_http_req *req;
     qg_serve_job *prev, *next;
     int64_t start_us;
@@ -303,7 +299,7 @@ void qg_serve_record_trace(json_t *line, const char *text);
  */
 
 /* True when name is empty or one of the served names. */
-bool qg_serve_knows(const qg_server *srv, qg_slice name);
+bool qg_serve_knows(const qg_house *house, qg_slice name);
 /* The same for the Stream model. */
 bool qg_serve_knows_stream(const qg_server *srv, qg_slice name);
 /* The 404 of a model that is not served; its message lies in room. */

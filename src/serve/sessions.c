@@ -84,7 +84,7 @@ static void destroy(qg_sessions *all, session *s)
 {
     unlink_session(all, s);
     end_request(s);
-    qg_stream_record_end(&s->op.record);
+    qg_stream_op_end(&s->op);
     qg_stream_op_close(&s->op);
     qg_mfree(s);
 }
@@ -175,7 +175,7 @@ static session *make(qg_server *srv, const qg_http_req *req, size_t key)
 static json_t *head(const session *s)
 {
     return json_pack("{s:s,s:s,s:I,s:s}", "id", s->id, "object", "moderation.session", "created",
-                     (json_int_t)s->created, "model", s->op.srv->stream_info.name);
+                     (json_int_t)s->created, "model", s->op.house->stream_info.name);
 }
 
 static qg_status add_tokens(qg_buf *text, const session *s)
@@ -184,7 +184,7 @@ static qg_status add_tokens(qg_buf *text, const session *s)
     for (size_t i = 0; i < s->n_done; i++) {
         const qg_stream_result *r = s->results[i];
         for (size_t k = 0; r && k < r->n_tokens; k++) {
-            char *line = qg_token_json(s->op.srv->stream, &r->tokens[k]);
+            char *line = qg_token_json(s->op.house->stream, &r->tokens[k]);
             qg_status rc = line ? qg_buf_addf(text, "%s%s", first ? "" : ",", line) : QG_ERR_NOMEM;
             qg_free(line);
             QG_TRY(rc);

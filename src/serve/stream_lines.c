@@ -15,7 +15,7 @@ static qg_status read_ask(qg_talk *t, qg_slice line, qg_err *err)
 static bool show(qg_talk *t, const qg_stream_result *r, size_t step)
 {
     if (step < r->n_tokens) {
-        char *line = qg_token_json(t->op.srv->stream, &r->tokens[step]);
+        char *line = qg_token_json(t->op.house->stream, &r->tokens[step]);
         if (line)
             t->format->put(t, line, strlen(line));
         else

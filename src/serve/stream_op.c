@@ -7,14 +7,16 @@ qg_status qg_stream_op_open(qg_stream_op *op, qg_server *srv, const qg_threshold
     qg_session *session = NULL;
     op->srv = srv;
     op->rollback = -1;
-    if (!srv->stream)
+    op->house = qg_house_ref(srv->house);
+    op->record.house = op->house;
+    if (!srv->house->stream)
         return qg_fail(err, QG_ERR_UNSUPPORTED,
                        "this server has no Stream model: start it with --stream-model");
     qg_session_options_init(&opt);
     if (thresholds)
         op->record.view.thresholds = *thresholds;
     opt.thresholds = &op->record.view.thresholds;
-    QG_TRY(qg_session_open(&session, srv->stream, &opt, err));
+    QG_TRY(qg_session_open(&session, srv->house->stream, &opt, err));
     atomic_store(&op->session, session);
     return QG_OK;
 }
@@ -105,6 +107,13 @@ void qg_stream_op_run(qg_stream_op *op)
         op->task.run = run_task;
         qg_worker_post(op->srv->worker, &op->task);
     }
+}
+
+void qg_stream_op_end(qg_stream_op *op)
+{
+    qg_stream_record_end(&op->record);
+    qg_house_unref(op->house);
+    op->house = NULL;
 }
 
 void qg_stream_op_close(qg_stream_op *op)

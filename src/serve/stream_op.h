@@ -7,6 +7,7 @@
 typedef struct qg_stream_op {
     qg_task task; /* first: while the worker has it */
     qg_server *srv;
+    qg_house *house; /* that the session began with */
     /* Called once per append, on any thread, when status, result and err are set: wake whoever
      * waits.  The op must not be touched after that but by the one that was woken. */
     void (*done)(struct qg_stream_op *op);
@@ -38,5 +39,8 @@ void qg_stream_op_next(qg_stream_op *op);
 /* Closes the session, now or as soon as a running append has been submitted, which then ends early.
  * Server's thread. */
 void qg_stream_op_close(qg_stream_op *op);
+
+/* Ends the record and lets go of the engines; nobody runs it any more. */
+void qg_stream_op_end(qg_stream_op *op);
 
 #endif

@@ -71,7 +71,7 @@ static void write_verdict(const qg_stream_record *rec, qg_action action)
         json_object_set_new(line, "shadow", json_true());
     json_object_set_new(line, "tokens", json_integer(rec->n_tokens));
     json_object_set_new(line, "first_flagged_index", json_integer(rec->says.first));
-    json_object_set_new(line, "model", json_string(rec->srv->stream_info.name));
+    json_object_set_new(line, "model", json_string(rec->house->stream_info.name));
     write_line(rec, line);
 }
 

@@ -16,6 +16,7 @@ typedef struct qg_stream_flag {
 /* Who talks, and the turn that is open.  Zeroed before qg_stream_record_begin. */
 typedef struct qg_stream_record {
     qg_server *srv;
+    const qg_house *house; /* of the session, once it is open */
     const char *endpoint;
     qg_policy *policy; /* as it was when the conversation began */
     qg_policy_view view;

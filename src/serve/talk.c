@@ -9,7 +9,7 @@ enum { CLOSE_OK = 1000, CLOSE_AWAY = 1001, CLOSE_POLICY = 1008, CLOSE_INTERNAL =
 
 static void destroy(qg_talk *t)
 {
-    qg_stream_record_end(&t->op.record);
+    qg_stream_op_end(&t->op);
     qg_stream_op_close(&t->op);
     qg_stream_result_free(t->result);
     qg_stream_ask_free(&t->ask);

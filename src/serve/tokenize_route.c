@@ -33,13 +33,13 @@ static qg_status tokenize_read(qg_serve_job *job)
         vars = qg_json_dump(job->root);
         if (!vars)
             return engine_says(job, qg_fail(&job->fault.err, QG_ERR_NOMEM, "Out of memory."));
-        rc = qg_render(job->srv->engine, (qg_text){vars, strlen(vars)}, &t->text, &t->n_text,
+        rc = qg_render(job->house->engine, (qg_text){vars, strlen(vars)}, &t->text, &t->n_text,
                        &t->ids, &t->n_ids, &job->fault.err);
         qg_free(vars);
         return engine_says(job, rc);
     }
     QG_TRY(qg_body_get_str(job->root, "body", "prompt", &prompt, &job->fault));
-    rc = qg_tokenize(job->srv->engine, (qg_text){prompt.p, prompt.n}, QG_SPECIAL_PARSE, &t->ids,
+    rc = qg_tokenize(job->house->engine, (qg_text){prompt.p, prompt.n}, QG_SPECIAL_PARSE, &t->ids,
                      &t->n_ids, &job->fault.err);
     return engine_says(job, rc);
 }
@@ -51,7 +51,7 @@ static json_t *token_strings(const tokenize_job *t)
         char *text = NULL;
         size_t n = 0;
         json_t *one = NULL;
-        if (qg_detokenize(t->job.srv->engine, &t->ids[i], 1, false, &text, &n, NULL) == QG_OK)
+        if (qg_detokenize(t->job.house->engine, &t->ids[i], 1, false, &text, &n, NULL) == QG_OK)
             one = json_stringn(text, n);
         qg_free(text);
         if (json_array_append_new(list, one)) {
@@ -72,8 +72,8 @@ static void tokenize_answer(qg_serve_job *job)
             ids = NULL;
         }
     qg_serve_reply(job, json_pack("{s:I,s:i,s:o,s:o}", "count", (json_int_t)t->n_ids,
-                                  "max_model_len", (int)job->srv->info.max_model_len, "tokens", ids,
-                                  "token_strs", t->strings ? token_strings(t) : json_null()));
+                                  "max_model_len", (int)job->house->info.max_model_len, "tokens",
+                                  ids, "token_strs", t->strings ? token_strings(t) : json_null()));
 }
 
 static qg_status detokenize_read(qg_serve_job *job)
@@ -94,7 +94,7 @@ static qg_status detokenize_read(qg_serve_job *job)
                                 "body.tokens.%zu", i);
         ids[i] = (int32_t)v;
     }
-    return engine_says(job, qg_detokenize(job->srv->engine, ids, json_array_size(list), false,
+    return engine_says(job, qg_detokenize(job->house->engine, ids, json_array_size(list), false,
                                           &t->text, &t->n_text, &job->fault.err));
 }
 

@@ -143,7 +143,7 @@ static void judge(qg_windows *w)
     atomic_store(&w->turn, 2);
     qg_status rc = atomic_load(&job->gone) || atomic_load(&job->failed)
                        ? qg_fail(&err, QG_ERR_CANCELLED, "the client has gone")
-                       : qg_submit(job->srv->engine, &w->request, on_window, w, &handle, &err);
+                       : qg_submit(job->house->engine, &w->request, on_window, w, &handle, &err);
     if (rc != QG_OK) {
         w->status = rc;
         w->err = err;
@@ -160,11 +160,11 @@ static void judge(qg_windows *w)
 static qg_status prepare(qg_windows *w, qg_serve_ask *ask, qg_err *err)
 {
     const qg_request *r = &ask->request;
-    const qg_server *srv = ask->job->srv;
+    const qg_house *house = ask->job->house;
     w->task.run = go_on;
     w->ask = ask;
     w->request = *r;
-    QG_TRY(qg_window_cut_request(&w->cut, srv->engine, srv->info.max_model_len, r, err));
+    QG_TRY(qg_window_cut_request(&w->cut, house->engine, house->info.max_model_len, r, err));
     w->messages = qg_calloc(r->n_messages, sizeof *w->messages);
     if (!w->messages)
         return qg_fail(err, QG_ERR_NOMEM, "out of memory");

@@ -58,3 +58,26 @@ qg_status qg_render(const qg_engine *engine, qg_text vars_json, char **text, siz
     *n_bytes = vars_json.n;
     return ids ? qg_tokenize(engine, vars_json, QG_SPECIAL_TEXT, ids, n_ids, err) : QG_OK;
 }
+
+/* What only a model that takes over asks for; this server's never does. */
+qg_status qg_inspect(const char *model, char **json, qg_err *err)
+{
+    (void)model;
+    *json = NULL;
+    return qg_fail(err, QG_ERR_UNSUPPORTED, "not in the fake engine");
+}
+
+qg_status qg_judge(qg_engine *engine, const qg_request *request, qg_result **out, qg_err *err)
+{
+    (void)engine, (void)request;
+    *out = NULL;
+    return qg_fail(err, QG_ERR_UNSUPPORTED, "not in the fake engine");
+}
+
+qg_status qg_session_judge(qg_session *session, const qg_append *a, qg_stream_result **out,
+                           qg_err *err)
+{
+    (void)session, (void)a;
+    *out = NULL;
+    return qg_fail(err, QG_ERR_UNSUPPORTED, "not in the fake engine");
+}
