@@ -18,7 +18,7 @@ SANITIZED = -Dbuildtype=debugoptimized -Db_lundef=false -Dfaults=true
 
 comma := ,
 
-.PHONY: all setup-check build-asan demo check check-clients bench asan tsan fuzz lint deb install clean help
+.PHONY: wheel all setup-check build-asan demo check check-clients bench asan tsan fuzz lint deb install clean help
 
 all: ## build build/qguard (sets up first: installs Debian packages that are missing)
 	@tools/setup build
@@ -70,6 +70,10 @@ lint: all ## the rules of the house (tools/lint)
 
 deb: all ## build/qguard_VERSION_ARCH.deb
 	@packaging/deb/build $(B)
+
+wheel: all ## build/wheel/qguard-*.whl, the Python package
+	@tools/setup check
+	@tools/wheel $(B)
 
 install: all ## install command, library and header: make install PREFIX=/usr/local
 	@meson configure $(B) -Dprefix=$(abspath $(PREFIX))
