@@ -219,6 +219,8 @@ qg_status qg_label(const qg_label_options *opt, qg_label_summary *summary, qg_er
         rc = judge_all(&run, err);
     if (rc == QG_OK)
         rc = qg_label_finish(&run, err);
+    if (run.start_us)
+        summary->judging_us = qg_now_us() - run.start_us;
     summary->counts = run.at.counts;
     if (run.at.counts.failed)
         memcpy(summary->errors, run.errors_path, sizeof summary->errors);

@@ -41,10 +41,11 @@ typedef struct qg_label_options {
 
 typedef struct qg_label_summary {
     qg_counts counts;
-    bool resumed;      /* an earlier run had done something … */
-    int64_t before;    /* … so many rows */
-    bool nothing_left; /* … all of it */
-    char errors[4096]; /* name of the side file; "" = none was written */
+    bool resumed;       /* an earlier run had done something … */
+    int64_t before;     /* … so many rows */
+    bool nothing_left;  /* … all of it */
+    int64_t judging_us; /* of this run, without what comes before the first row */
+    char errors[4096];  /* name of the side file; "" = none was written */
 } qg_label_summary;
 
 /* QG_OK when every row went to the output or to the side file (see counts.failed).  QG_ERR_ARG: the

@@ -75,9 +75,11 @@ static qg_status read_where(const cli_args *args, qg_label_options *o, qg_err *e
     return args->keep ? qg_where_keep(&o->where, args->keep, err) : QG_OK;
 }
 
-static void summarize(const cli_args *args, const qg_label_summary *s, int64_t us)
+static void summarize(const cli_args *args, const qg_label_summary *s)
 {
     const qg_counts *c = &s->counts;
+    const double seconds = (double)s->judging_us / 1e6;
+    const double rate = seconds > 0 ? (double)(c->lines - s->before) / seconds : 0;
     if (args->quiet)
         return;
     fprintf(stderr,
@@ -90,10 +92,10 @@ static void summarize(const cli_args *args, const qg_label_summary *s, int64_t u
     if (s->nothing_left)
         fprintf(stderr, "; nothing was left to do\n");
     else if (s->resumed)
-        fprintf(stderr, "; %lld of them by earlier runs, the rest in %.1f s\n",
-                (long long)s->before, (double)us / 1e6);
+        fprintf(stderr, "; %lld of them by earlier runs, the rest in %.1f s (%.1f rows/s)\n",
+                (long long)s->before, seconds, rate);
     else
-        fprintf(stderr, "; %.1f s\n", (double)us / 1e6);
+        fprintf(stderr, "; %.1f s (%.1f rows/s)\n", seconds, rate);
     if (c->failed && s->errors[0])
         fprintf(stderr, "qguard: label: %s: why rows were not judged\n", s->errors);
 }
@@ -106,13 +108,12 @@ static int label(const cli_args *args, qg_label_options *o)
     o->tell = tell;
     o->wrong = wrong;
     o->ud = &s;
-    int64_t start = qg_now_us();
     qg_status rc = qg_label(o, &summary, &err);
     if (s.terminal && s.told_us)
         fprintf(stderr, "\r\033[K");
     if (rc != QG_OK)
         return cli_fail(&err);
-    summarize(args, &summary, qg_now_us() - start);
+    summarize(args, &summary);
     return summary.counts.failed ? EXIT_FAILED : EXIT_DONE;
 }
 
