@@ -58,7 +58,7 @@ typedef struct cli_args {
         csv, quick, no_own_categories;
     int32_t checkpoint_ms, bootstrap, max_fpr;
     bool resume, force, compare, judged;
-    bool loose, help, live;
+    bool loose, help;
     const char *positional[64];
     int32_t n_positional;
 } cli_args;

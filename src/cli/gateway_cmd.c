@@ -67,7 +67,6 @@ int cmd_gateway(const cli_args *args)
     opt.audit_log = args->audit_log;
     opt.header_ms = args->upstream_timeout_s * 1000;
     opt.stall_ms = args->upstream_stall_s * 1000;
-    opt.live = args->live;
     opt.log = log_line;
     opt.log_ud = &local;
     return qg_gateway(&opt, &err) == QG_OK ? EXIT_DONE : cli_fail(&err);

@@ -30,7 +30,6 @@ typedef struct qg_gateway_options {
     int32_t header_ms;        /* for the beginning of an upstream's answer; default 300,000 */
     int32_t stall_ms;         /* between two pieces of it; default 120,000 */
     int32_t total_ms;         /* for all of it; default 3,600,000 */
-    bool live;                /* the live view, which shows texts to whoever may ask for it */
     /* Called with one line without its end, from any thread, one at a time; NULL = silence. */
     void (*log)(void *ud, qg_gateway_log level, const char *line);
     void *log_ud;

@@ -7,14 +7,9 @@
 #include "serve/serve_priv.h"
 #include "serve/sessions.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <time.h>
-#include <unistd.h>
 
 void qg_serve_options_init(qg_serve_options *opt)
 {
@@ -105,53 +100,16 @@ static void reload(qg_server *srv)
 static void on_signal(void *ud)
 {
     qg_server *srv = ud;
-    struct signalfd_siginfo info;
-    if (read(srv->signal_fd, &info, sizeof info) != (ssize_t)sizeof info)
-        return;
-    if (info.ssi_signo == SIGHUP) {
+    qg_signal signal = qg_signals_read(srv->signals);
+    if (signal == QG_SIGNAL_RELOAD) {
         reload(srv);
         qg_swap_look(srv);
-        return;
     }
+    if (signal != QG_SIGNAL_STOP)
+        return;
     say(srv, QG_SERVE_LOG_NOTE,
         qg_http_stopping(srv->http) ? "stopping at once" : "stopping: running requests may finish");
     qg_http_stop(srv->http);
-}
-
-/* Each connection is a descriptor; the usual soft limit of 1,024 is just too small. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
-typedef struct signals {
-    sigset_t ours, before;
-    struct sigaction pipe_before;
-} signals;
-
-static void signals_take(signals *s)
-{
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
-    sigemptyset(&s->ours);
-    sigaddset(&s->ours, SIGTERM);
-    sigaddset(&s->ours, SIGINT);
-    sigaddset(&s->ours, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &s->ours, &s->before);
-    sigaction(SIGPIPE, &ignore, &s->pipe_before);
-}
-
-/* A signal that came in the meantime has been read or is forgotten, so it cannot kill us now. */
-static void signals_give_back(signals *s)
-{
-    const struct timespec now = {0};
-    while (sigtimedwait(&s->ours, NULL, &now) > 0)
-        continue;
-    sigaction(SIGPIPE, &s->pipe_before, NULL);
-    pthread_sigmask(SIG_SETMASK, &s->before, NULL);
 }
 
 static void dress(void *ud, qg_http_req *req, qg_http_answer *answer)
@@ -181,7 +139,7 @@ static qg_status listen_and_run(qg_server *srv, qg_err *err)
         .fault = qg_serve_fault,
         .end = on_end,
         .tick = on_tick,
-        .watch_fd = srv->signal_fd,
+        .watch_fd = qg_signals_fd(srv->signals),
         .watch = on_signal,
     };
     QG_TRY(qg_http_open(&srv->http, &http, err));
@@ -267,20 +225,13 @@ qg_status qg_serve(const qg_serve_options *opt, qg_err *err)
         .opt = opt,
         .keys = {.keys = opt->api_keys, .n = opt->n_api_keys, .path = opt->api_key_file},
     };
-    signals s;
-    qg_status rc;
-    raise_descriptor_limit();
-    signals_take(&s);
-    srv.signal_fd = signalfd(-1, &s.ours, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (srv.signal_fd < 0)
-        rc = qg_fail(err, QG_ERR_IO, "signalfd: %s", strerror(errno));
-    else
+    qg_signals_raise_descriptors();
+    qg_status rc = qg_signals_take(&srv.signals, err);
+    if (rc == QG_OK)
         rc = open_desk(&srv, err);
     if (rc == QG_OK)
         rc = serve(&srv, err);
     close_desk(&srv);
-    if (srv.signal_fd >= 0)
-        close(srv.signal_fd);
-    signals_give_back(&s);
+    qg_signals_give_back(srv.signals);
     return rc;
 }

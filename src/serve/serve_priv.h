@@ -14,6 +14,7 @@
 #include "svc/keys.h"
 #include "svc/metrics.h"
 #include "svc/policy.h"
+#include "svc/signals.h"
 #include "svc/worker.h"
 
 #include <stdatomic.h>
@@ -34,7 +35,7 @@ typedef struct qg_server {
     qg_pairs *pairs;
     qg_http *http;
     qg_worker *worker; /* submits what is long */
-    int signal_fd;
+    qg_signals *signals;
     int64_t created; /* seconds since 1970, for model cards */
     /* judging */
     qg_serve_job *oldest, *newest; /* under way */

@@ -71,8 +71,6 @@ int main(int argc, char **argv)
             upstreams[opt.n_upstreams++] = value;
         else if (strcmp(argv[i], "--api-key") == 0 && opt.n_api_keys < MOST)
             keys[opt.n_api_keys++] = value;
-        else if (strcmp(argv[i], "--live") == 0)
-            opt.live = *value == '1';
         else if (strcmp(argv[i], "--port") == 0)
             opt.port = (uint16_t)strtol(value, NULL, 10);
         else if (!turn(knobs, QG_COUNT(knobs), argv[i], value)) {
