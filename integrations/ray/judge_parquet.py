@@ -6,6 +6,7 @@
 IN_DIR: files with a column "prompt" and maybe "response", or "messages".  OUT_DIR gets the same rows with
 the columns that qguard.ray.Judge adds, in the same order."""
 import argparse
+import os
 import time
 
 import ray
@@ -22,7 +23,10 @@ def main():
     parser.add_argument("--threads", type=int, default=2, help="of each worker")
     args = parser.parse_args()
 
-    ray.init(ignore_reinit_error=True)
+    if "RAY_ADDRESS" in os.environ:
+        ray.init()
+    else:  # a cluster on this machine; reading and writing need a slot beside the workers'
+        ray.init(num_cpus=max(os.cpu_count() or 1, args.workers * args.threads + 1))
     ray.data.DataContext.get_current().execution_options.preserve_order = True
     start = time.time()
     rows = ray.data.read_parquet(args.input).map_batches(

@@ -53,6 +53,7 @@ def test_rays_worker_without_ray(guard):
     assert out["qguard_error"][1].startswith("too_long: ") and out["qguard"][1] is None
     assert out["qguard_refusal"] == ["Yes", None, None]
     assert out["qguard_p_safe"][0] == guard.check(PROMPT, REFUSAL).p_severity["Safe"]
+    assert Judge()({"prompt": ["hello"], "response": [float("nan")]})["qguard_refusal"] == [None]
     with pytest.raises(GuardError):
         Judge(errors="raise")(batch)
     with pytest.raises(KeyError):

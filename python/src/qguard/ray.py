@@ -7,6 +7,11 @@ from .errors import GuardError
 from .guard import Guard
 
 
+def _missing(value: Any) -> bool:
+    """None, or what pandas puts in its place: a number that is not itself."""
+    return value is None or value != value
+
+
 class Judge:
     """One worker: opens the model once, then adds columns to each batch (a dict of columns):
 
@@ -40,7 +45,8 @@ class Judge:
         if prompt not in batch:
             raise KeyError(f"the batch has neither {messages!r} nor {prompt!r}")
         replies = batch[response] if response in batch else [None] * len(batch[prompt])
-        return [{"prompt": p, "response": r} for p, r in zip(batch[prompt], replies)]
+        return [{"prompt": p, "response": None if _missing(r) else r}
+                for p, r in zip(batch[prompt], replies)]
 
     def __call__(self, batch: Mapping[str, Any]) -> dict:
         verdicts = self._guard.check_many(self._rows(batch), errors=self._errors)
