@@ -32,7 +32,7 @@ class Upstream:
             threading.Thread(target=self.talk, args=(sock,), daemon=True).start()
 
     def talk(self, sock):
-        conn = Connection(sock)
+        conn = Connection(sock, self.aborted)
         try:
             while asked := conn.read():
                 self.requests.append(asked)
@@ -60,8 +60,8 @@ class Asked:
 
 
 class Connection:
-    def __init__(self, sock):
-        self.sock, self.buffer = sock, b""
+    def __init__(self, sock, aborted):
+        self.sock, self.buffer, self.aborted = sock, b"", aborted
 
     def read(self):
         while b"\r\n\r\n" not in self.buffer:
@@ -108,14 +108,17 @@ class Connection:
                   f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
     def closed(self, seconds=10):
-        """True once the gateway has hung up."""
+        """True, and aborted is set, once the gateway has hung up."""
         self.sock.settimeout(seconds)
         try:
-            return self.sock.recv(1) == b""
+            over = self.sock.recv(1) == b""
         except TimeoutError:
             return False
         except OSError:
-            return True
+            over = True
+        if over:
+            self.aborted.set()
+        return over
 
 
 def reply_of(text):
