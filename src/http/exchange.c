@@ -210,6 +210,7 @@ void qg_http_on_end(void *cls, struct MHD_Connection *mhd, void **context,
     if (!req)
         return;
     qg_http_end end = {
+        .work_us = req->work_us,
         .status = req->status,
         .us = qg_clock_us() - req->start_us,
         .whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK || req->finished,
@@ -352,6 +353,11 @@ void qg_http_set_extra(qg_http_req *req, const char *name, const char *value)
 {
     req->extra = name;
     snprintf(req->extra_value, sizeof req->extra_value, "%s", value);
+}
+
+void qg_http_set_work(qg_http_req *req, int64_t us)
+{
+    req->work_us = us;
 }
 
 void qg_http_set_tag(qg_http_req *req, int32_t tag)

@@ -99,6 +99,9 @@ void qg_http_set_extra(qg_http_req *req, const char *name, const char *value);
 void qg_http_set_tag(qg_http_req *req, int32_t tag);
 int32_t qg_http_tag(const qg_http_req *req);
 
+/* How much of the request's time somebody else worked on it, for end(); 0 until set. */
+void qg_http_set_work(qg_http_req *req, int64_t us);
+
 /* Gives the answer, once per request; *answer is taken (and left empty). */
 void qg_http_reply(qg_http_req *req, qg_http_answer *answer);
 
@@ -124,6 +127,7 @@ void qg_http_post(qg_http_req *req);
 typedef struct qg_http_end {
     int status;      /* of the answer; 0 when there was none */
     int64_t us;      /* from the request line to the end of the answer */
+    int64_t work_us; /* of it, as told with qg_http_set_work */
     bool whole;      /* the client took the whole answer */
     uint64_t n_body; /* bytes of the request's body */
 } qg_http_end;

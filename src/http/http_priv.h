@@ -48,6 +48,7 @@ struct qg_http_req {
     const char *extra; /* name of a header, or NULL */
     char extra_value[QG_HTTP_VALUE_BYTES];
     int32_t tag;
+    int64_t work_us;
     qg_http_answer answer;
     const qg_http_waiter *waiter;
     void *ud;

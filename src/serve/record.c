@@ -81,8 +81,21 @@ static void audit(const qg_serve_ask *ask, const qg_outcome *o)
     json_decref(line);
 }
 
+/* The longest of what was waited for. */
+static void tell_work(const qg_serve_job *job)
+{
+    int64_t longest = 0;
+    for (size_t i = 0; i < job->n_asks; i++) {
+        const qg_result *r = job->asks[i].result;
+        if (r && r->queued_us + r->compute_us > longest)
+            longest = r->queued_us + r->compute_us;
+    }
+    qg_http_set_work(job->req, longest);
+}
+
 void qg_serve_record(const qg_serve_job *job)
 {
+    tell_work(job);
     for (size_t i = 0; i < job->n_asks; i++) {
         const qg_serve_ask *ask = &job->asks[i];
         qg_outcome o = {.primary = -1};

@@ -61,10 +61,13 @@ static void on_end(void *ud, qg_http_req *req, const qg_http_end *end)
     for (size_t i = 0; i < n; i++)
         shown[i] = path.p[i] > 0x20 && path.p[i] < 0x7F && path.p[i] != '"' ? path.p[i] : '?';
     shown[n] = 0;
-    say(srv, QG_SERVE_LOG_ACCESS, "%s \"%s %s\" %d %s%.1f ms, %llu bytes, %s, trace %s",
+    char work[48] = "";
+    if (end->work_us)
+        snprintf(work, sizeof work, " (engine %.2f ms)", (double)end->work_us / 1000);
+    say(srv, QG_SERVE_LOG_ACCESS, "%s \"%s %s\" %d %s%.2f ms%s, %llu bytes, %s, trace %s",
         qg_http_peer(req), qg_http_method(req), shown, end->status,
-        end->whole ? "" : "(not taken) ", (double)end->us / 1000, (unsigned long long)end->n_body,
-        qg_http_id(req), qg_http_trace(req));
+        end->whole ? "" : "(not taken) ", (double)end->us / 1000, work,
+        (unsigned long long)end->n_body, qg_http_id(req), qg_http_trace(req));
 }
 
 static qg_status open_policy(const qg_serve_options *opt, qg_policy **out, qg_err *err)

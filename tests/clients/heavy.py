@@ -28,6 +28,15 @@ def without_proxies(**more):
 
 
 class _Model(BaseHTTPRequestHandler):
+    def do_GET(self):
+        cards = [{"id": name, "object": "model", "created": 1, "owned_by": "tests"} for name in SAYS]
+        body = json.dumps({"object": "list", "data": cards}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         text = SAYS[body["model"]]
@@ -52,8 +61,8 @@ class _Model(BaseHTTPRequestHandler):
         pass
 
 
-def start_model():
+def start_model(port=0):
     """The server of the models "good" and "bad"; its port is server_address[1]."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Model)
+    server = ThreadingHTTPServer(("127.0.0.1", port), _Model)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
