@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "base/prompt.h"
 #include "http/http_priv.h"
 
 #include <errno.h>
@@ -194,6 +195,7 @@ static qg_status turn(qg_http *http, qg_err *err)
 qg_status qg_http_run(qg_http *http, qg_err *err)
 {
     int64_t next_us = 0;
+    qg_thread_prompt();
     for (;;) {
         QG_TRY(turn(http, err));
         int64_t now_us = qg_clock_us();
