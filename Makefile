@@ -50,10 +50,10 @@ build-asan:
 asan: build-asan ## all meson tests under address and undefined-behaviour sanitizers, with the fault hook
 	@python3 tools/check --build $(B)/asan
 
-tsan: ## the same under the thread sanitizer
+tsan: ## unit and fuzz tests under the thread sanitizer (kernels have no threads and would take hours)
 	@tools/setup build
 	$(call build,$(B)/tsan,-Db_sanitize=thread $(SANITIZED))
-	@python3 tools/check --build $(B)/tsan
+	@python3 tools/check --build $(B)/tsan:unit,fuzz
 
 SEC ?= 60
 fuzz: ## fuzz one door: make fuzz T=safetensors SEC=60

@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/mem.h"
-#include "base/prompt.h"
+#include "base/prompt_thread.h"
 #include "http/http_priv.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* A thread that mostly sleeps and should run at once when woken, beside others that compute. */
-#ifndef QG_BASE_PROMPT_H
-#define QG_BASE_PROMPT_H
+#ifndef QG_BASE_PROMPT_THREAD_H
+#define QG_BASE_PROMPT_THREAD_H
 
 /* Asks the system for slices of 0.7 ms for the calling thread, which needs no privilege: on two
  * processors that both compute, a woken thread with 0.3 ms to do is then done 0.1 ms late at the

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "base/prompt.h"
+#include "base/prompt_thread.h"
 
 #include <stdint.h>
 #include <sys/syscall.h>
