@@ -188,7 +188,9 @@ void qg_lane_stop(qg_lane *lane, uint64_t at)
 
 bool qg_lane_settled(const qg_lane *lane)
 {
-    return lane->stopped && !lane->busy && (lane->model >= lane->stop || lane->asked > lane->stop);
+    return lane->stopped &&
+           (lane->passed || lane->unjudged ||
+            (!lane->busy && (lane->model >= lane->stop || lane->asked > lane->stop)));
 }
 
 bool qg_lane_quiet(const qg_lane *lane)

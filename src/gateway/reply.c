@@ -16,7 +16,7 @@ static void start(qg_reply *r)
     qg_buf_init(&r->room, QG_MAX_REPLY_BODY);
     qg_ending_init(&r->ending, r->opt.proto);
     r->marks = (qg_marks){NULL, 0, 0, -1};
-    r->ended = r->saw_last = r->cut = r->spoiled = false;
+    r->ended = r->saw_last = r->cut = r->frozen = r->spoiled = false;
     r->n_finished = r->kept = 0;
     r->hits_before = r->n_hits;
     r->text_left = r->ends_cr = false;

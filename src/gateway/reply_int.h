@@ -49,6 +49,7 @@ struct qg_reply {
     bool admitted, text_left; /* some text has left */
     bool ends_cr;             /* the last byte of what left is CR */
     bool cut;                 /* a hit ends it */
+    bool frozen;              /* what stands behind the hit is gone */
     bool spoiled;             /* memory is out: nothing more is done */
     qg_reply_fault fault;
     qg_ending ending;

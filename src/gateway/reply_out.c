@@ -129,6 +129,8 @@ static void release(qg_reply *r)
 {
     while (r->head && !r->spoiled && event_free(r, r->head) && !start_held(r)) {
         bool last = r->head->last;
+        if (last && r->cut)
+            return;
         if (!leave(r))
             return;
         if (last) {
@@ -354,6 +356,44 @@ static void unstick(qg_reply *r)
     }
 }
 
+/* True: the event holds the place where a stopped lane stops. */
+static bool holds_stop(const qg_reply *r, const qg_event *e)
+{
+    for (size_t i = 0; i < e->n_marks; i++) {
+        const qg_mark *m = &e->marks[i];
+        if (m->in != QG_NO_LANE && r->lanes[m->in]->stopped && m->to > r->lanes[m->in]->stop)
+            return true;
+    }
+    return false;
+}
+
+/* A hit has been found: what stands before it in the stream is still judged and leaves, nothing
+ * behind it matters any more. */
+static void freeze(qg_reply *r)
+{
+    qg_event *e = r->head;
+    while (e && !holds_stop(r, e))
+        e = e->next;
+    for (qg_event *next = e ? e->next : NULL, *after; next; next = after) {
+        after = next->next;
+        r->held -= next->raw.n;
+        qg_mfree(next);
+    }
+    if (e) {
+        e->next = NULL;
+        r->tail = e;
+    }
+    for (uint32_t k = 0; k < r->n_lanes; k++) {
+        uint64_t to = r->lanes[k]->released;
+        for (e = r->head; e; e = e->next)
+            for (size_t i = 0; i < e->n_marks; i++)
+                if (e->marks[i].in == k && e->marks[i].to > to)
+                    to = e->marks[i].to;
+        qg_lane_stop(r->lanes[k], to);
+    }
+    r->frozen = true;
+}
+
 static bool stops_settled(const qg_reply *r)
 {
     for (uint32_t i = 0; i < r->n_lanes; i++)
@@ -385,6 +425,8 @@ static void settle_stream(qg_reply *r)
 {
     if (r->cut || r->fault.now) {
         r->state.abort_upstream = true;
+        if (!r->frozen)
+            freeze(r);
         if (r->fault.now || stops_settled(r))
             finish_stream(r);
         else

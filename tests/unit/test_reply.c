@@ -277,6 +277,27 @@ static void fields_are_withheld_or_passed_in_streams(void **state)
     check(QG_PROTO_CHAT, true, "fields: {reasoning: passed}\n", in, NULL, QG_REPLY_PASSED);
 }
 
+/* What stands before the hit in the stream is judged to its end and leaves; a text that nobody
+ * judges holds nothing up. */
+static void what_stands_before_a_hit_leaves(void **state)
+{
+    (void)state;
+    static const char *const policies[] = {NULL, "fields: {reasoning: passed}\n"};
+    for (size_t i = 0; i < COUNT(policies); i++) {
+        run r;
+        const char in[] = "data: {\"choices\":[{\"index\":0,\"delta\":{\"reasoning\":\"let me "
+                          "think\"}}]}\n\n" CHAT("0123456789abcdef############", "null");
+        begin(&r, QG_PROTO_CHAT, true, policies[i]);
+        open_reply(&r);
+        feed(&r, in, strlen(in));
+        assert_true(r.state.done);
+        assert_int_equal(r.state.outcome, QG_REPLY_CUT);
+        assert_non_null(strstr(out_of(&r), "\"let me think\""));
+        assert_non_null(strstr(out_of(&r), "0123456789abcdef\""));
+        finish(&r);
+    }
+}
+
 /* Every string is text unless it is known not to be. */
 static void nothing_passes_unread(void **state)
 {
@@ -559,6 +580,7 @@ int main(void)
         cmocka_unit_test(bodies_are_judged_and_cut),
         cmocka_unit_test(log_probabilities_are_trimmed),
         cmocka_unit_test(fields_are_withheld_or_passed_in_streams),
+        cmocka_unit_test(what_stands_before_a_hit_leaves),
         cmocka_unit_test(nothing_passes_unread),
         cmocka_unit_test(what_cannot_be_read_ends_it),
         cmocka_unit_test(a_failed_judge_closes_or_opens),
