@@ -92,3 +92,13 @@ def test_panels_do_not_overlap():
         cells = {(x, y) for x in range(g["x"], g["x"] + g["w"]) for y in range(g["y"], g["y"] + g["h"])}
         assert not cells & seen and g["x"] + g["w"] <= 24, panel["title"]
         seen |= cells
+
+
+def test_promtool_takes_the_alert_rules():
+    import shutil
+    import subprocess
+    if not shutil.which("promtool"):
+        pytest.skip("promtool (Debian: prometheus) is not installed")
+    path = pathlib.Path(__file__).resolve().parents[2] / "integrations/grafana/alerts.yaml"
+    done = subprocess.run(["promtool", "check", "rules", str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
