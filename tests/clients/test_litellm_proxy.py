@@ -14,7 +14,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent.parent / "http"), st
 from heavy import BOMB, SAFE, environment, start_model, without_proxies  # noqa: E402
 from wire import Server  # noqa: E402
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]  # the proxy takes minutes to start on a busy machine
 
 CONFIG = """
 model_list:
@@ -61,7 +61,7 @@ def proxy(qguard, tmp_path_factory):
         process = subprocess.Popen([litellm, "--config", folder / "config.yaml", "--host", "127.0.0.1", "--port", str(port)],
                                    cwd=folder, env=env, stdout=log, stderr=log)
     try:
-        for _ in range(240):
+        for _ in range(1000):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health/liveliness", timeout=5)
                 break
