@@ -3,7 +3,12 @@
  * end. Words in the appended text decide what else happens, as in fake_engine.c:
  *
  *   sleep=MS  hang  nan  busy  gone       the append takes MS ms, for ever, fails so
- *   freeze                                it ends well, then nothing does */
+ *   freeze                                it ends well, then nothing does
+ *
+ * QGUARD_FAKE_DELAY_US: every append takes up to so long.  QGUARD_FAKE_LOG: a file that gets a line
+ * for each verdict before anybody hears of it:
+ *
+ *   NANOSECONDS SESSION ROLE FINAL-BYTES LAST HEX-OF-NEW-TEXT */
 #define _GNU_SOURCE
 
 #include "base/buf.h"
@@ -11,9 +16,13 @@
 #include "base/mem.h"
 #include "fake_engine.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
 
 struct qg_session {
     pthread_mutex_t lock;
@@ -25,7 +34,9 @@ struct qg_session {
     char role[16];
     qg_buf text;    /* of the turn */
     size_t n_final; /* of its bytes */
-    int32_t base;   /* tokens before the turn */
+    size_t logged;
+    unsigned serial;
+    int32_t base; /* tokens before the turn */
     /* the append under way */
     bool end;
     qg_status fails;
@@ -55,6 +66,15 @@ const char *qg_category_name(size_t i)
     return i < QG_COUNT(names) ? names[i] : NULL;
 }
 
+static atomic_uint serials;
+
+/* Up to QGUARD_FAKE_DELAY_US, by chance. */
+static int64_t delay(void)
+{
+    const char *most = getenv("QGUARD_FAKE_DELAY_US");
+    return most ? random() % (strtol(most, NULL, 10) + 1) : 0;
+}
+
 qg_status qg_session_open(qg_session **out, qg_engine *engine, const qg_session_options *opt,
                           qg_err *err)
 {
@@ -68,6 +88,7 @@ qg_status qg_session_open(qg_session **out, qg_engine *engine, const qg_session_
     s->engine = engine;
     s->count = count;
     s->refs = 1;
+    s->serial = atomic_fetch_add(&serials, 1);
     qg_buf_init(&s->text, 1u << 24);
     *out = s;
     return QG_OK;
@@ -189,6 +210,28 @@ void qg_stream_result_free(qg_stream_result *r)
     qg_mfree(r);
 }
 
+static void log_verdict(qg_session *s)
+{
+    const char *path = getenv("QGUARD_FAKE_LOG");
+    struct timespec now;
+    qg_buf line;
+    if (!path)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    qg_buf_init(&line, 1u << 26);
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    qg_status rc =
+        qg_buf_addf(&line, "%lld %u %s %zu %d ", (long long)now.tv_sec * 1000000000 + now.tv_nsec,
+                    s->serial, s->role, s->n_final, s->end);
+    for (; s->logged < s->text.n; s->logged++)
+        rc |= qg_buf_addf(&line, "%02x", (unsigned char)s->text.p[s->logged]);
+    if (fd < 0 || rc != QG_OK || qg_buf_adds(&line, "\n") != QG_OK ||
+        write(fd, line.p, line.n) != (ssize_t)line.n)
+        abort();
+    close(fd);
+    qg_buf_free(&line);
+}
+
 static void run(void *ud, qg_status rc)
 {
     qg_session *s = ud;
@@ -203,6 +246,7 @@ static void run(void *ud, qg_status rc)
         result = result_of(s);
         s->n_final = s->end ? s->text.n : s->text.n ? s->text.n - 1 : 0;
         s->open = !s->end;
+        log_verdict(s);
     } else {
         qg_fail(&err, rc, "the fake session says %s", qg_status_name(rc));
     }
@@ -248,7 +292,7 @@ static qg_status take(qg_session *s, const qg_append *a, qg_err *err)
     if (turn) {
         snprintf(s->role, sizeof s->role, "%s", a->role);
         s->base = base;
-        s->text.n = s->n_final = 0;
+        s->text.n = s->n_final = s->logged = 0;
     }
     s->open = true;
     s->end = a->end;
@@ -295,7 +339,7 @@ qg_status qg_session_submit(qg_session *s, const qg_append *a, qg_stream_done_fn
         s->fails = word(a->content, "nan", &n) ? QG_ERR_INTERNAL : QG_OK;
         what.hang = word(a->content, "hang", &n);
         what.freeze = word(a->content, "freeze", &n);
-        what.due_us = qg_clock_us() + (word(a->content, "sleep=", &n) ? n * 1000 : 0);
+        what.due_us = qg_clock_us() + (word(a->content, "sleep=", &n) ? n * 1000 : 0) + delay();
     } else {
         old = NULL;
     }
