@@ -76,10 +76,12 @@ void qg_reply_close(qg_reply *r)
 /* The sentence of a reading error, and what it means. */
 static void unreadable(qg_reply *r, qg_status rc, const qg_err *err)
 {
-    if (rc == QG_ERR_NOMEM)
+    if (rc == QG_ERR_NOMEM) {
         qg_reply_no_memory(r);
-    else
-        qg_reply_fail(r, QG_REPLY_MALFORMED, false, 502, "upstream_malformed", err->msg);
+        return;
+    }
+    qg_reply_fail(r, QG_REPLY_MALFORMED, false, 502, "upstream_malformed", err->msg);
+    qg_reply_end_lanes(r); /* what has come is all that comes */
 }
 
 /* In shadow mode the bytes go at once, whatever is found out about them. */
