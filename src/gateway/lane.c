@@ -116,7 +116,7 @@ static qg_status scan_text(qg_lane *lane, qg_slice text, bool last, qg_err *err)
 {
     if (!lane->scan) {
         uint64_t at = qg_lane_total(lane) - text.n;
-        uint64_t from = lane->carry ? context_of(lane, at) : at;
+        uint64_t from = lane->scan_carry ? context_of(lane, at) : at;
         QG_TRY(qg_scan_open(&lane->scan, lane->env->rules, QG_PHASE_RESPONSE, err));
         lane->scan_from = cp_of(lane, from);
         text = qg_lane_text(lane, from, qg_lane_total(lane));
@@ -162,14 +162,15 @@ qg_status qg_lane_end(qg_lane *lane, bool carry, qg_err *err)
         return QG_OK;
     if (lane->n_ends == lane->ends_cap) {
         size_t cap = lane->ends_cap ? 2 * lane->ends_cap : 4;
-        uint64_t *ends = qg_realloc_array(lane->ends, cap, sizeof *ends);
+        qg_lane_end_at *ends = qg_realloc_array(lane->ends, cap, sizeof *ends);
         if (!ends)
             return qg_fail(err, QG_ERR_NOMEM, "out of memory");
         lane->ends = ends;
         lane->ends_cap = cap;
     }
-    lane->ends[lane->n_ends++] = lane->last_end = total;
-    lane->carry = carry;
+    lane->ends[lane->n_ends++] = (qg_lane_end_at){total, carry};
+    lane->last_end = total;
+    lane->scan_carry = carry;
     if (lane->scan) {
         if (has_rules(lane))
             QG_TRY(scanned(lane, scan_text(lane, qg_slice_of("", 0), true, err), err));
@@ -204,9 +205,9 @@ bool qg_lane_quiet(const qg_lane *lane)
 bool qg_lane_ask(qg_lane *lane, qg_slice *text, bool *last, bool *fresh)
 {
     /* ends of what has left unjudged, or came behind it */
-    while (lane->fresh && !lane->busy && lane->n_ends && lane->ends[0] <= lane->model)
+    while (lane->fresh && !lane->busy && lane->n_ends && lane->ends[0].byte <= lane->model)
         memmove(lane->ends, lane->ends + 1, --lane->n_ends * sizeof *lane->ends);
-    uint64_t to = lane->n_ends ? lane->ends[0] : qg_lane_total(lane);
+    uint64_t to = lane->n_ends ? lane->ends[0].byte : qg_lane_total(lane);
     bool stops = lane->stopped && lane->stop <= to;
     if (stops)
         to = lane->stop;
@@ -274,8 +275,10 @@ static void end_segment(qg_lane *lane)
 {
     uint64_t at = lane->asked;
     lane->fresh = true;
-    if (lane->n_ends && lane->ends[0] == at)
+    if (lane->n_ends && lane->ends[0].byte == at) {
+        lane->carry = lane->ends[0].carry;
         memmove(lane->ends, lane->ends + 1, --lane->n_ends * sizeof *lane->ends);
+    }
     if (at > lane->model)
         lane->model = at;
     /* what was judged to an end leaves, sentence or not */

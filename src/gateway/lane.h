@@ -41,6 +41,11 @@ typedef struct qg_place {
     uint64_t byte, cp;
 } qg_place;
 
+typedef struct qg_lane_end_at {
+    uint64_t byte;
+    bool carry; /* should there be more, it continues this text */
+} qg_lane_end_at;
+
 struct qg_lane {
     const qg_lane_env *env;
     uint32_t number;
@@ -53,13 +58,15 @@ struct qg_lane {
     bool by_sentence;
 
     qg_buf text;
-    qg_place base;     /* of text.p[0] */
-    uint64_t released; /* bytes that have left (the owner's) */
-    uint64_t *ends;    /* [n_ends] bytes: segments that end, not yet judged */
+    qg_place base;        /* of text.p[0] */
+    uint64_t released;    /* bytes that have left (the owner's) */
+    qg_lane_end_at *ends; /* [n_ends] segments that end, not yet judged */
     size_t n_ends, ends_cap;
     uint64_t last_end;             /* the last one ever */
     uint64_t whole_from, whole_to; /* the owner's: its last text that stood for itself */
-    bool carry;                    /* a fresh session reads context first */
+    bool scan_carry;               /* how the last one ended, for the rules */
+    bool carry;                    /* a fresh session reads context first: how the last one that was
+                                      judged ended, there may be others behind it */
     uint64_t patience, waited;     /* texts of others that an open segment waits for, and has */
 
     /* judge */

@@ -123,6 +123,27 @@ static void passes_unchanged(void **state)
           ROLE ":\n\n" CHAT("hi", "\"stop\"") DONE, QG_REPLY_PASSED);
 }
 
+#define THINK(text)                                                                                \
+    "data: " HEAD "\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"" text             \
+    "\"},\"finish_reason\":null}]}\n\n"
+
+/* A text goes on behind another, and is over before the judge has been asked: what goes on is still
+ * judged with what stood before it. */
+static void a_hit_over_two_segments_is_seen(void **state)
+{
+    (void)state;
+    static const char in[] = ROLE CHAT("0123####", "null") THINK("hm") CHAT("####tail", "null")
+        CHAT("", "\"stop\"") DONE;
+    run r;
+    begin(&r, QG_PROTO_CHAT, true, NULL);
+    open_reply(&r);
+    feed(&r, in, sizeof in - 1);
+    end(&r);
+    assert_int_equal(r.state.outcome, QG_REPLY_CUT);
+    assert_null(strstr(out_of(&r), "####tail"));
+    finish(&r);
+}
+
 /* An event that is too long is the last that is read: what was judged leaves, and the reply ends
  * though the upstream, which is hung up on, will not. */
 static void an_event_that_is_too_long_ends_the_reply(void **state)
@@ -597,6 +618,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(passes_unchanged),
+        cmocka_unit_test(a_hit_over_two_segments_is_seen),
         cmocka_unit_test(an_event_that_is_too_long_ends_the_reply),
         cmocka_unit_test(a_hit_cuts),
         cmocka_unit_test(bodies_are_judged_and_cut),
