@@ -255,6 +255,9 @@ def texts_of(event):
 async def serve_plan(reader, writer):
     try:
         while head := await reader.readuntil(b"\r\n\r\n"):
+            if head.startswith(b"GET "):  # is the upstream well?
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                continue
             n = int(re.search(rb"(?i)content-length: *(\d+)", head)[1])
             asked = json.loads(await reader.readexactly(n))
             plan = Plan(int(asked["user"] if "user" in asked else asked["metadata"]["user_id"]))
@@ -274,6 +277,8 @@ async def serve_plan(reader, writer):
             writer.write(b"0\r\n\r\n")
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    except asyncio.CancelledError:
         pass
     finally:
         writer.transport.abort()
@@ -349,15 +354,20 @@ def check(plan, heard, judged, shadow):
     """Raises AssertionError with what is wrong."""
     sent = {lane: plan.text(lane) for lane in plan.lanes}
     assert heard.status is not None or plan.fault == "vanish", "no answer"
-    for lane, text in heard.text.items():
+    for lane, text in () if shadow else heard.text.items():
         assert sent[lane].startswith(text), f"{lane}: {text!r} is no beginning of {sent[lane]!r}"
     if shadow:
+        want = Plan(plan.seed).body()
+        assert want.startswith(heard.body), "the body is not the upstream's"
+        assert plan.fault in ("close", "vanish", "stall") or heard.body == want, "the body was cut"
         return
     for lane, moments in heard.when.items():
         for ns, n in moments:
             most = allowed(sent[lane].encode(), judged[plan.seed], ns)
             assert n <= most, f"{lane}: {n} bytes had left when {most} were allowed: {heard.text[lane]!r}"
-        assert "bom" not in heard.text[lane].replace("bom ", ""), f"{lane}: a hit left"
+        place = sent[lane].find("bomb")
+        # a text that another one interrupts is judged up to there for good, so "bom" may have left before its "b" came
+        assert place < 0 or len(heard.text[lane]) < place + 4, f"{lane}: a hit left: {heard.text[lane]!r}"
     if plan.fault is None and not plan.hits:
         assert heard.status == 200 and not heard.broken, f"status {heard.status}, broken {heard.broken}"
         assert all(heard.text[lane] == text for lane, text in sent.items()), "text is missing"
@@ -375,7 +385,7 @@ async def run(binary, first, n, shadow=False, at_once=40, show=lambda line: None
     folder = tempfile.TemporaryDirectory()
     log, policy = pathlib.Path(folder.name) / "judge.log", pathlib.Path(folder.name) / "policy.yaml"
     log.touch()
-    policy.write_text(f"version: 1\nhold_back_tokens: {HOLD}\n" + ("mode: shadow\n" if shadow else ""))
+    policy.write_text(f"version: 1\nhold_back_tokens: {HOLD}\n" + ("shadow: true\n" if shadow else ""))
     env = {"QGUARD_FAKE_LOG": str(log), "QGUARD_FAKE_DELAY_US": "4000"}
     gateway = await asyncio.to_thread(Server, [str(binary), "--upstream", f"http://127.0.0.1:{port}/v1", "--judge-ms", "2000", "--stall-ms",
                                                "3000", "--policy", str(policy), "--max-sessions", "60000", "--max-model-len", "60000"], env)
@@ -402,7 +412,9 @@ async def run(binary, first, n, shadow=False, at_once=40, show=lambda line: None
             file.truncate(0)
         show(f"{begin + len(done) - first} streams, {len(faults)} wrong")
         if gateway.process.poll() is not None:
-            faults.append(f"the gateway ended: {gateway.lines[-30:]}")
+            gateway.reader.join(5)
+            faults.insert(0, f"the gateway ended with {gateway.process.poll()}:\n" + "\n".join(
+                line for line in gateway.lines if '" 200 ' not in line)[-6000:])
             break
     status = gateway.process.poll()
     if status is None:
