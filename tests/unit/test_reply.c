@@ -1,7 +1,6 @@
 /* Replies through the gateway's core, with a judge of the test's own. */
 #include "unit.h"
 
-#include "base/limits.h"
 #include "base/mem.h"
 #include "gateway_rig.h"
 
@@ -141,26 +140,6 @@ static void a_hit_over_two_segments_is_seen(void **state)
     end(&r);
     assert_int_equal(r.state.outcome, QG_REPLY_CUT);
     assert_null(strstr(out_of(&r), "####tail"));
-    finish(&r);
-}
-
-/* An event that is too long is the last that is read: what was judged leaves, and the reply ends
- * though the upstream, which is hung up on, will not. */
-static void an_event_that_is_too_long_ends_the_reply(void **state)
-{
-    (void)state;
-    static char much[QG_MAX_SSE_EVENT + 100];
-    run r;
-    begin(&r, QG_PROTO_CHAT, true, NULL);
-    open_reply(&r);
-    feed(&r, ROLE CHAT("0123456789", "null"), strlen(ROLE CHAT("0123456789", "null")));
-    memset(much, 'x', sizeof much);
-    feed(&r, "data: ", 6);
-    feed(&r, much, sizeof much);
-    assert_true(r.state.abort_upstream && r.state.done);
-    assert_int_equal(r.state.outcome, QG_REPLY_MALFORMED);
-    assert_non_null(strstr(out_of(&r), "0123456789"));
-    assert_non_null(strstr(out_of(&r), "upstream_malformed"));
     finish(&r);
 }
 
@@ -619,7 +598,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(passes_unchanged),
         cmocka_unit_test(a_hit_over_two_segments_is_seen),
-        cmocka_unit_test(an_event_that_is_too_long_ends_the_reply),
         cmocka_unit_test(a_hit_cuts),
         cmocka_unit_test(bodies_are_judged_and_cut),
         cmocka_unit_test(log_probabilities_are_trimmed),
