@@ -122,6 +122,8 @@ typedef struct qg_options {
     bool prefix_cache;     /* default true; false recomputes everything (for tests) */
     uint64_t kv_bytes;     /* KV memory for all jobs together; 0 = enough for one context of
                               max_model_len, at least 512 MiB */
+    uint64_t memory_bytes; /* 0, or what the process may take: chooses what is left open of dtype
+                              (most precise first), kv_bytes and max_model_len */
     int32_t step_rows;     /* most token rows in one pass; default 256, range 1..4096 */
     int32_t max_jobs;      /* jobs waiting or running; more give QG_ERR_BUSY; default 1024 */
     int64_t max_queued_tokens; /* prompt tokens waiting or running; default 524,288 */

@@ -138,9 +138,23 @@ static void cache_options(const cli_args *args, qg_options *opt)
     opt->cache_create = false;
 }
 
+/* "6G", "1.5G", "900M" -> bytes. */
+static bool memory_size(const char *word, uint64_t *bytes)
+{
+    char *end;
+    const double n = strtod(word, &end);
+    const double unit = *end == 'G' ? 1024.0 * 1024 * 1024 : *end == 'M' ? 1024.0 * 1024 : 0;
+    if (end == word || !unit || end[1] || !(n > 0 && n * unit < 1e15))
+        return false;
+    *bytes = (uint64_t)(n * unit);
+    return true;
+}
+
 int cli_engine_options(const cli_args *args, uint32_t parts, qg_options *opt)
 {
     qg_options_init(opt);
+    if (args->memory && !memory_size(args->memory, &opt->memory_bytes))
+        return cli_usage("--memory: must be a size like 6G or 900M");
     opt->parts = parts;
     opt->model = cli_or_env(args->model, "QGUARD_MODEL");
     opt->cpu = cli_or_env(args->cpu, "QGUARD_CPU");
@@ -160,12 +174,25 @@ int cli_engine_options(const cli_args *args, uint32_t parts, qg_options *opt)
     return EXIT_DONE;
 }
 
+void cli_say_memory(const cli_args *args, const qg_engine *engine)
+{
+    qg_model_info info;
+    qg_engine_info(engine, &info);
+    if (args->memory && info.weight_bytes && !args->quiet)
+        fprintf(stderr,
+                "qguard: --memory %s: %s, weights %llu MiB, KV %llu MiB, context of %d tokens\n",
+                args->memory, info.dtype, (unsigned long long)(info.weight_bytes >> 20),
+                (unsigned long long)(info.kv_bytes >> 20), info.max_model_len);
+}
+
 int cli_open_builtin(const cli_args *args, uint32_t parts, const char *builtin, qg_engine **engine)
 {
     qg_options opt;
     qg_err err;
 
-    cli_engine_options(args, parts, &opt);
+    int code = cli_engine_options(args, parts, &opt);
+    if (code != EXIT_DONE)
+        return code;
     if (!opt.model && !args->quiet)
         fprintf(stderr, "qguard: no --model given: using the built-in demonstration model, a toy; "
                         "do not rely on its verdicts\n");
@@ -173,6 +200,7 @@ int cli_open_builtin(const cli_args *args, uint32_t parts, const char *builtin, 
         opt.model = builtin;
     if (qg_engine_open(engine, &opt, &err) != QG_OK)
         return cli_fail(&err);
+    cli_say_memory(args, *engine);
     const char *warning;
     for (size_t i = 0; !args->quiet && (warning = qg_engine_warning(*engine, i)); i++)
         fprintf(stderr, "qguard: warning: %s\n", warning);

@@ -31,6 +31,9 @@ int cli_finish(int code);
 /* value, or the environment's when there is none; NULL when that is empty, too. */
 const char *cli_or_env(const char *value, const char *variable);
 
+/* With --memory: what was chosen, to stderr. */
+void cli_say_memory(const cli_args *args, const qg_engine *engine);
+
 /* Engine options from the arguments; EXIT_DONE or a failure that was reported. parts: QG_PART_*. */
 int cli_engine_options(const cli_args *args, uint32_t parts, qg_options *opt);
 int cli_open(const cli_args *args, uint32_t parts, qg_engine **engine);

@@ -40,7 +40,11 @@ int cmd_serve(const cli_args *args)
     if (key && *key && !local.api_keys.n)
         local.api_keys.at[local.api_keys.n++] = key;
     qg_serve_options_init(&opt);
-    cli_engine_options(&local, QG_PART_ALL, &opt.engine);
+    if (cli_engine_options(&local, QG_PART_ALL, &opt.engine) != EXIT_DONE)
+        return EXIT_USAGE;
+    if (args->memory && args->stream_model)
+        return cli_usage("serve: --memory is for one model; beside --stream-model give --dtype and "
+                         "--kv-cache-mib");
     if (args->repo)
         opt.engine.model = args->repo; /* find_model says where it is, now and after SIGHUP */
     if (!opt.engine.model && !args->quiet)

@@ -1,6 +1,7 @@
 /* What is in a model: what fmt finds in its files, and whether each room would take its part. */
-#include "engine/engine_int.h"
+#include "engine/fit.h"
 
+#include "base/cpu.h"
 #include "base/limits.h"
 #include "fmt/inspect.h"
 #include "text/json.h"
@@ -69,6 +70,38 @@ static void try_text(qg_inspection *in, qg_err *err)
     qg_tok_close(tok);
 }
 
+/* What the process will hold after its first verdict on a prompt of 371 tokens, the length that the
+ * measurements are made with, by format. */
+static qg_status put_resident(qg_inspection *in, bool builtin, qg_err *err)
+{
+    enum { TOKENS = 371 + 32 }; /* and the answers */
+    static const struct {
+        const char *name;
+        qg_dtype dtype;
+    } formats[] = {{"float32", QG_DTYPE_F32},
+                   {"bfloat16", QG_DTYPE_BF16},
+                   {"int8", QG_DTYPE_INT8},
+                   {"int4", QG_DTYPE_INT4}};
+    const qg_config *c = qg_modeldir_config(in->dir);
+    json_t *memory = json_object_get(in->report, "memory"), *o = json_object();
+    qg_status rc = QG_OK;
+    for (size_t i = 0; rc == QG_OK && c && memory && i < QG_COUNT(formats); i++) {
+        qg_fit f;
+        if (c->packed != QG_DTYPE_AUTO && c->packed != formats[i].dtype)
+            continue;
+        rc = qg_fit_measure(&f, in->dir, builtin, formats[i].dtype, qg_cpu_detect(), 256,
+                            c->max_positions, qg_cpu_count(), err);
+        if (rc == QG_OK)
+            json_object_set_new(
+                o, formats[i].name,
+                json_integer((json_int_t)(f.weights + f.rest + TOKENS * f.kv_token)));
+    }
+    if (memory)
+        json_object_set(memory, "resident_bytes", o);
+    json_decref(o);
+    return rc;
+}
+
 qg_status qg_inspect(const char *model, char **json, qg_err *err)
 {
     qg_demo demo;
@@ -84,6 +117,8 @@ qg_status qg_inspect(const char *model, char **json, qg_err *err)
     if (in.dir) {
         try_weights(&in, err);
         try_text(&in, err);
+        if (in.first == QG_OK && put_resident(&in, builtin, err) != QG_OK)
+            in.first = QG_ERR_NOMEM;
     }
     qg_status rc = in.first;
     *json = qg_json_dump_digits(in.report, 9);

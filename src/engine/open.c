@@ -1,6 +1,7 @@
 /* Opening and closing: what is read, in which order, and what is given back. */
 #define _POSIX_C_SOURCE 200809L /* a condition on the monotonic clock */
 #include "engine/engine_int.h"
+#include "engine/fit.h"
 #include "engine/warm.h"
 
 #include "base/clock.h"
@@ -360,8 +361,11 @@ static qg_status open_all(qg_engine *e, const qg_options *opt, qg_err *err)
     QG_TRY(check_options(e, opt, err));
     QG_TRY(open_dir(e, opt->model, err));
     set_name(e);
+    const qg_dtype asked = e->opt.dtype;
     if (qg_modeldir_config(e->dir))
         QG_TRY(qg_model_settle_dtype(qg_modeldir_config(e->dir), &e->opt.dtype, err));
+    if (e->opt.memory_bytes && (e->opt.parts & QG_PART_WEIGHTS))
+        QG_TRY(qg_fit_choose(e, asked, err));
     QG_TRY(open_parts(e, opt->chat_template, err));
     if (!(e->opt.parts & QG_PART_WEIGHTS))
         return QG_OK;

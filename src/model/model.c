@@ -4,9 +4,9 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
-/* The rows that these options choose, into m. */
-static void choose_rows(qg_model *m, const qg_model_options *opt)
+void qg_model_choose_rows(qg_model *m, const qg_model_options *opt)
 {
     qg_wformat format = opt->dtype == QG_DTYPE_F32 ? QG_W_F32 : QG_W_BF16;
     m->gemm = m->layer = qg_gemm_pick(format, opt->features);
@@ -34,7 +34,7 @@ qg_status qg_model_settle_dtype(const qg_config *config, qg_dtype *dtype, qg_err
 void qg_model_rows(const qg_model_options *opt, char *out, size_t n)
 {
     qg_model m = {0};
-    choose_rows(&m, opt);
+    qg_model_choose_rows(&m, opt);
     snprintf(out, n, "%s %s %s %s", m.gemm->name, m.layer->name, m.attn->name, m.vec->name);
 }
 
@@ -51,7 +51,7 @@ static qg_status set_up(qg_model *m, const qg_model_options *opt, qg_err *err)
     m->max_positions = opt->max_positions ? opt->max_positions : c->max_positions;
     qg_model_options settled = *opt;
     QG_TRY(qg_model_settle_dtype(c, &settled.dtype, err));
-    choose_rows(m, &settled);
+    qg_model_choose_rows(m, &settled);
     m->attn_shape = (qg_attn_shape){
         .n_heads = c->n_heads,
         .n_kv_heads = c->n_kv_heads,
@@ -88,6 +88,25 @@ qg_status qg_model_open(qg_model **out, const qg_modeldir *dir, const qg_model_o
 out:
     qg_unbind(&bound);
     return rc;
+}
+
+qg_status qg_model_measure(const qg_config *config, const qg_model_options *opt, int32_t max_rows,
+                           int32_t max_ctx, int32_t n_threads, qg_model_size *out, qg_err *err)
+{
+    qg_model m = {.cfg = config};
+    m.attn_shape = (qg_attn_shape){config->n_heads, config->n_kv_heads, config->head_dim, 1};
+    m.layers = qg_calloc((size_t)config->n_layers, sizeof *m.layers);
+    if (!m.layers)
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    qg_model_choose_rows(&m, opt);
+    const qg_kv_shape shape = qg_model_kv_shape(&m);
+    *out = (qg_model_size){
+        .weights = qg_pack_bytes(&m, strcmp(config->architecture, "Qwen3ForGuardModel") == 0),
+        .scratch = qg_scratch_bytes(&m, max_rows, max_ctx, n_threads),
+        .kv_block = qg_kv_block_bytes(&shape),
+    };
+    qg_mfree(m.layers);
+    return QG_OK;
 }
 
 qg_status qg_model_check(const qg_modeldir *dir, qg_err *err)

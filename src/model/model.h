@@ -37,6 +37,14 @@ void qg_model_rows(const qg_model_options *opt, char *out, size_t n);
 qg_status qg_model_open(qg_model **out, const qg_modeldir *dir, const qg_model_options *opt,
                         qg_pool *pool, qg_err *err);
 void qg_model_close(qg_model *model);
+/* Bytes that a model takes when it is computed as opt says (dtype settled). */
+typedef struct qg_model_size {
+    uint64_t weights, scratch; /* of matrices and vectors; of one scratch */
+    uint64_t kv_block;         /* of QG_KV_BLOCK tokens */
+} qg_model_size;
+qg_status qg_model_measure(const qg_config *config, const qg_model_options *opt, int32_t max_rows,
+                           int32_t max_ctx, int32_t n_threads, qg_model_size *out, qg_err *err);
+
 /* Only the checks of qg_model_open, without memory for weights. */
 qg_status qg_model_check(const qg_modeldir *dir, qg_err *err);
 

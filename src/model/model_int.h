@@ -83,6 +83,12 @@ qg_status qg_heads_pack(qg_model *model, const qg_bound *bound, qg_err *err);
 void qg_heads_free(qg_stream_heads *heads);
 int32_t qg_heads_inner(const qg_stream_heads *heads); /* 0 for NULL */
 
+/* The kernel rows that opt chooses (dtype settled), into m. */
+void qg_model_choose_rows(qg_model *m, const qg_model_options *opt);
+/* Bytes of all matrices and vectors of m (cfg and rows are set, layers is room for n_layers), but
+ * for a Stream model's heads. */
+size_t qg_pack_bytes(qg_model *m, bool stream);
+
 /* Fills the matrices and vectors of model (gemm and cfg are set) from bound, or takes them as they
  * lie in packed, when that has just their size. */
 qg_status qg_pack(qg_model *model, qg_bound *bound, qg_slice packed, qg_pool *pool, qg_err *err);
@@ -194,6 +200,10 @@ struct qg_scratch {
     void *tap_arg;
     qg_stats_inputs *watch; /* NULL, or told the inputs of all products */
 };
+
+/* Bytes that qg_scratch_open would take. */
+size_t qg_scratch_bytes(const qg_model *model, int32_t max_rows, int32_t max_ctx,
+                        int32_t n_threads);
 
 /* ---- a pass ---------------------------------------------------------------------------------- */
 

@@ -323,6 +323,19 @@ static qg_status pack_all(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_
     return packed ? QG_OK : pack_layers(m, bound, pool, err);
 }
 
+size_t qg_pack_bytes(qg_model *m, bool stream)
+{
+    qg_config plain = *m->cfg;
+    const qg_config *cfg = m->cfg;
+    qg_carve c = {0};
+    plain.packed = QG_DTYPE_AUTO; /* packed before they take as much */
+    m->cfg = &plain;
+    lay_out(m, &c);
+    m->cfg = cfg;
+    const size_t out = stream ? m->gemm->packed_bytes(cfg->vocab_size, cfg->hidden) : 0;
+    return c.overflow ? SIZE_MAX : c.at - out;
+}
+
 /* Memory for everything, or what the caller has. */
 static qg_status find_room(qg_model *m, qg_slice packed, qg_err *err)
 {

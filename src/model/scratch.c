@@ -42,10 +42,33 @@ static void lay_out(qg_scratch *s, const qg_model *m, qg_carve *c)
     s->blocks = qg_carve_take(c, rows, (size_t)s->seq_blocks * sizeof *s->blocks);
 }
 
+/* Everything but the memory itself; gives the bytes it takes, or 0 when that does not fit. */
+static size_t measure(qg_scratch *s, const qg_model *model, int32_t max_rows, int32_t max_ctx,
+                      int32_t n_threads)
+{
+    const qg_config *cfg = model->cfg;
+    const int64_t qkv = (int64_t)(cfg->n_heads + 2 * cfg->n_kv_heads) * cfg->head_dim;
+    s->max_rows = max_rows;
+    s->max_ctx = max_ctx;
+    s->parts = n_threads;
+    s->ldy = larger(larger(2 * (int64_t)cfg->intermediate, cfg->hidden), qkv);
+    s->ldy = larger(s->ldy, 2 * (int64_t)qg_heads_inner(model->heads));
+    s->attn_bytes = (model->attn->scratch_bytes(&model->attn_shape, max_ctx) + 63) / 64 * 64;
+    s->seq_blocks = (int32_t)(((int64_t)max_ctx + QG_MAX_TREE_SLOTS) / QG_KV_BLOCK + 1);
+    qg_carve c = {0};
+    lay_out(s, model, &c);
+    return c.overflow ? 0 : c.at;
+}
+
+size_t qg_scratch_bytes(const qg_model *model, int32_t max_rows, int32_t max_ctx, int32_t n_threads)
+{
+    qg_scratch s = {0};
+    return measure(&s, model, max_rows, max_ctx, n_threads);
+}
+
 qg_status qg_scratch_open(qg_scratch **out, const qg_model *model, int32_t max_rows,
                           int32_t max_ctx, int32_t n_threads, qg_err *err)
 {
-    const qg_config *cfg = model->cfg;
     *out = NULL;
     if (max_rows < 1 || max_rows > QG_MAX_STEP_ROWS || max_ctx < 1 ||
         max_ctx > model->max_positions || n_threads < 1)
@@ -54,22 +77,13 @@ qg_status qg_scratch_open(qg_scratch **out, const qg_model *model, int32_t max_r
     qg_scratch *s = qg_calloc(1, sizeof *s);
     if (!s)
         return qg_fail(err, QG_ERR_NOMEM, "out of memory for scratch");
-    s->max_rows = max_rows;
-    s->max_ctx = max_ctx;
-    s->parts = n_threads;
-    s->ldy = larger(larger(2 * (int64_t)cfg->intermediate, cfg->hidden), model->layers[0].qkv.n);
-    s->ldy = larger(s->ldy, 2 * (int64_t)qg_heads_inner(model->heads));
-    s->attn_bytes = (model->attn->scratch_bytes(&model->attn_shape, max_ctx) + 63) / 64 * 64;
-    s->seq_blocks = (int32_t)(((int64_t)max_ctx + QG_MAX_TREE_SLOTS) / QG_KV_BLOCK + 1);
-
-    qg_carve c = {0};
-    lay_out(s, model, &c);
-    if (c.overflow || !(s->mem = qg_big_alloc(c.at))) {
+    const size_t bytes = measure(s, model, max_rows, max_ctx, n_threads);
+    if (!bytes || !(s->mem = qg_big_alloc(bytes))) {
         qg_scratch_close(s);
-        return qg_fail(err, QG_ERR_NOMEM, "out of memory for %zu MiB of scratch", c.at >> 20);
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory for %zu MiB of scratch", bytes >> 20);
     }
-    s->mem_bytes = c.at;
-    c = (qg_carve){.base = s->mem};
+    s->mem_bytes = bytes;
+    qg_carve c = {.base = s->mem};
     lay_out(s, model, &c);
     *out = s;
     return QG_OK;

@@ -1,0 +1,26 @@
+/* What memory an engine takes, before anything is loaded; and what fits into so much. */
+#ifndef QG_ENGINE_FIT_H
+#define QG_ENGINE_FIT_H
+
+#include "engine/engine_int.h"
+
+typedef struct qg_fit {
+    uint64_t weights;  /* packed, or mapped where they were packed before */
+    uint64_t rest;     /* everything else but KV */
+    uint64_t kv_token; /* KV of a token */
+} qg_fit;
+
+/* Of the model in dir in this format (settled).  builtin: its files are memory of the process, too.
+ */
+qg_status qg_fit_measure(qg_fit *out, qg_modeldir *dir, bool builtin, qg_dtype dtype,
+                         uint32_t features, int32_t rows, int32_t ctx, int32_t threads,
+                         qg_err *err);
+
+/* Sets what the options leave open of dtype, KV memory and context, so that all of it stays below
+ * memory_bytes.  asked: the dtype before it was settled.  The most precise format that leaves KV
+ * for 8,192 tokens (or all that the model or max_model_len asks for) is taken; where none does, the
+ * smallest one with the context that fits.  QG_ERR_NOMEM with what would be needed when not even
+ * 1,024 tokens fit. */
+qg_status qg_fit_choose(qg_engine *e, qg_dtype asked, qg_err *err);
+
+#endif
