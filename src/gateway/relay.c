@@ -112,10 +112,12 @@ void qg_relay_end(qg_relay *r, qg_gate_outcome outcome)
     qg_relay_hearings_end(r);
     qg_relay_record(r);
     delist(r);
+    /* The last wake-up, under the lock: once the front sees back_ended (maybe told by an earlier
+     * one) it may give the channel back. */
     pthread_mutex_lock(&r->lock);
     r->out_ended = r->back_ended = true;
+    qg_http_chan_wake(r->chan);
     pthread_mutex_unlock(&r->lock);
-    qg_http_chan_wake(r->chan); /* the last one: the front may now give the channel back */
     qg_relay_unref(r);
 }
 

@@ -54,15 +54,16 @@ static bool leave(qg_http_chan *c)
 {
     if (--c->depth || !c->freed)
         return true;
-    destroy(c);
+    if (!atomic_load_explicit(&c->queued, memory_order_acquire))
+        destroy(c); /* else it is in the list of wake-ups: qg_http_chan_collect destroys it */
     return false;
 }
 
 void qg_http_chan_free(qg_http_chan *c)
 {
+    enter(c);
     c->freed = true;
-    if (!c->depth)
-        destroy(c);
+    (void)leave(c);
 }
 
 qg_http_req *qg_http_chan_req(const qg_http_chan *c)
@@ -369,8 +370,10 @@ void qg_http_chan_collect(qg_http *http)
         list = c->next;
         enter(c);
         atomic_store_explicit(&c->queued, false, memory_order_release);
-        c->on->woken(c->ud);
-        settle(c);
+        if (!c->freed) {
+            c->on->woken(c->ud);
+            settle(c);
+        }
         (void)leave(c);
     }
 }

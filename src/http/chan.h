@@ -74,7 +74,8 @@ void qg_http_chan_finish(qg_http_chan *chan, int code);
 
 /* Any thread: woken() will be called on the server's; calls in between make one. */
 void qg_http_chan_wake(qg_http_chan *chan);
-/* Gives the channel back, after gone(); no wake may come any more. */
+/* Gives the channel back, after gone(); no wake may come any more, but one that came before may
+ * still wait to be told: it is dropped. */
 void qg_http_chan_free(qg_http_chan *chan);
 /* The channel's request, for its id and headers (headers only in the call that made it). */
 qg_http_req *qg_http_chan_req(const qg_http_chan *chan);
