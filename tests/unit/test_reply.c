@@ -1,110 +1,6 @@
 /* Replies through the gateway's core, with a judge of the test's own. */
-#include "unit.h"
-
-#include "base/mem.h"
-#include "gateway_rig.h"
-
-typedef struct run {
-    qg_policy *policy;
-    qg_policy_view view;
-    qg_reply_options opt;
-    qg_reply *reply;
-    rig_judge judge;
-    qg_buf out;
-    qg_reply_state state;
-} run;
-
-static void begin(run *r, qg_proto proto, bool stream, const char *policy)
-{
-    qg_err err = {""};
-    memset(r, 0, sizeof *r);
-    char text[2048];
-    snprintf(text, sizeof text, "version: 1\nhold_back_tokens: 2\n%s", policy ? policy : "");
-    assert_int_equal(qg_policy_parse(&r->policy, qg_str(text), "test", &err), QG_OK);
-    qg_policy_view_of(r->policy, qg_str(""), qg_str(""), &r->view);
-    qg_reply_options_init(&r->opt);
-    r->opt.proto = proto;
-    r->opt.stream = stream;
-    r->opt.view = &r->view;
-    r->opt.rules = qg_policy_rules(r->policy);
-    rig_judge_init(&r->judge);
-    qg_buf_init(&r->out, 1u << 26);
-}
-
-static void open_reply(run *r)
-{
-    qg_err err = {""};
-    assert_int_equal(qg_reply_open(&r->reply, &r->opt, &err), QG_OK);
-}
-
-static void take(run *r)
-{
-    qg_slice out = qg_reply_output(r->reply);
-    assert_int_equal(qg_buf_add(&r->out, out.p, out.n), QG_OK);
-    qg_reply_took(r->reply, out.n);
-    r->state = qg_reply_state_of(r->reply);
-}
-
-static void feed(run *r, const char *bytes, size_t n)
-{
-    qg_reply_feed(r->reply, qg_slice_of(bytes, n));
-    rig_judge_all(&r->judge, r->reply);
-    take(r);
-}
-
-static void end(run *r)
-{
-    qg_reply_end(r->reply);
-    rig_judge_all(&r->judge, r->reply);
-    take(r);
-}
-
-static void finish(run *r)
-{
-    qg_reply_close(r->reply);
-    rig_judge_free(&r->judge);
-    qg_buf_free(&r->out);
-    qg_policy_unref(r->policy);
-}
-
-static const char *out_of(run *r)
-{
-    return qg_buf_slice(&r->out).p;
-}
-
-/* Whole: in one piece; then byte by byte; both must give `want` (NULL: the input). */
-static void check(qg_proto proto, bool stream, const char *policy, const char *in, const char *want,
-                  qg_reply_outcome outcome)
-{
-    for (int split = 0; split < 2; split++) {
-        run r;
-        begin(&r, proto, stream, policy);
-        open_reply(&r);
-        size_t n = strlen(in), step = split ? 1 : n;
-        for (size_t i = 0; i < n; i += step)
-            feed(&r, in + i, step);
-        end(&r);
-        if (r.state.outcome != outcome)
-            print_error("%s: %s\n", qg_reply_outcome_name(r.state.outcome), r.state.sentence);
-        assert_true(r.state.done);
-        assert_int_equal(r.state.outcome, outcome);
-        if (strcmp(out_of(&r), want ? want : in) != 0)
-            print_error("split %d\n got: %s\nwant: %s\n", split, out_of(&r), want ? want : in);
-        assert_string_equal(out_of(&r), want ? want : in);
-        finish(&r);
-    }
-}
-
-#define HEAD "{\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\","
-#define CHAT(text, finish)                                                                         \
-    "data: " HEAD "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" text                       \
-    "\"},\"finish_reason\":" finish "}]}\n\n"
-#define ROLE                                                                                       \
-    "data: " HEAD "\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}," \
-    "\"finish_reason\":null}]}\n\n"
-#define DONE "data: [DONE]\n\n"
-#define USAGE                                                                                      \
-    "data: " HEAD "\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":9}}\n\n"
+#include "base/limits.h"
+#include "reply_run.h"
 
 static void passes_unchanged(void **state)
 {
@@ -126,6 +22,26 @@ static void passes_unchanged(void **state)
     "data: " HEAD "\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"" text             \
     "\"},\"finish_reason\":null}]}\n\n"
 
+/* An event that is too long is the last that is read: what was judged leaves, and the reply ends
+ * though the upstream, which is hung up on, will not. */
+static void an_event_that_is_too_long_ends_the_reply(void **state)
+{
+    (void)state;
+    static char much[QG_MAX_SSE_EVENT + 100];
+    run r;
+    begin(&r, QG_PROTO_CHAT, true, NULL);
+    open_reply(&r);
+    feed(&r, ROLE CHAT("0123456789", "null"), strlen(ROLE CHAT("0123456789", "null")));
+    memset(much, 'x', sizeof much);
+    feed(&r, "data: ", 6);
+    feed(&r, much, sizeof much);
+    assert_true(r.state.abort_upstream && r.state.done);
+    assert_int_equal(r.state.outcome, QG_REPLY_MALFORMED);
+    assert_non_null(strstr(out_of(&r), "0123456789"));
+    assert_non_null(strstr(out_of(&r), "upstream_malformed"));
+    finish(&r);
+}
+
 /* A text goes on behind another, and is over before the judge has been asked: what goes on is still
  * judged with what stood before it. */
 static void a_hit_over_two_segments_is_seen(void **state)
@@ -143,12 +59,6 @@ static void a_hit_over_two_segments_is_seen(void **state)
     finish(&r);
 }
 
-#define FILTERED                                                                                   \
-    "data: " HEAD "\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,"                      \
-    "\"finish_reason\":\"content_filter\",\"content_filter_results\":{\"violent\":{"               \
-    "\"filtered\":true,\"detected\":true,\"severity\":\"high\",\"label\":\"Unsafe\",\"p\":1.0,"    \
-    "\"start_offset\":%d,\"end_offset\":%d}}}]}\n\n" DONE
-
 static void a_hit_cuts(void **state)
 {
     (void)state;
@@ -160,130 +70,6 @@ static void a_hit_cuts(void **state)
           ROLE CHAT("0123", "null") CHAT("456789abcdef########", "null") CHAT("tail", "null")
               CHAT("", "\"stop\"") DONE,
           want, QG_REPLY_CUT);
-}
-
-#define BODY(content, finish)                                                                      \
-    "{\"id\":\"c1\",\"object\":\"chat.completion\",\"choices\":[{\"index\":0,\"message\":{"        \
-    "\"role\":\"assistant\",\"content\":\"" content "\"},\"logprobs\":{\"content\":[]},"           \
-    "\"finish_reason\":\"" finish "\"}],\"usage\":{\"total_tokens\":3}}"
-#define NOTE                                                                                       \
-    "\"content_filter_results\":{\"violent\":{\"filtered\":true,\"detected\":true,\"severity\":"   \
-    "\"high\",\"label\":\"Unsafe\",\"p\":1.0000,\"start_offset\":16,\"end_offset\":24}},"
-
-/* What a whole body becomes. */
-static const struct {
-    qg_proto proto;
-    const char *policy, *in, *want; /* NULL: unchanged */
-} bodies[] = {
-    {QG_PROTO_CHAT, NULL, BODY("fine \\u00e4", "stop"), NULL},
-    {QG_PROTO_CHAT, NULL, BODY("0123456789abcdef########tail", "stop"),
-     "{\"id\":\"c1\",\"object\":\"chat.completion\",\"choices\":[{" NOTE
-     "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"0123456789abcdef\"},"
-     "\"logprobs\":{\"content\":[]},\"finish_reason\":\"content_filter\"}],\"usage\":{\"total_"
-     "tokens\":3}}"},
-    {QG_PROTO_CHAT, "cut: reply\nmessage: \"No \\\"x\\\".\"\n",
-     BODY("0123456789abcdef########tail", "stop"),
-     "{\"id\":\"c1\",\"object\":\"chat.completion\",\"choices\":[{" NOTE
-     "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"No \\\"x\\\".\"},"
-     "\"logprobs\":{\"content\":[]},\"finish_reason\":\"content_filter\"}],\"usage\":{\"total_"
-     "tokens\":3}}"},
-    {QG_PROTO_CHAT, "message: No.\n", BODY("0123456789abcdef########tail", "stop"),
-     "{\"id\":\"c1\",\"object\":\"chat.completion\",\"choices\":[{" NOTE
-     "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"0123456789abcdef\\n\\nNo.\"},"
-     "\"logprobs\":{\"content\":[]},\"finish_reason\":\"content_filter\"}],\"usage\":{\"total_"
-     "tokens\":3}}"},
-    /* the other choice stays as it is */
-    {QG_PROTO_CHAT, NULL,
-     "{\"choices\":[{\"index\":0,\"message\":{\"content\":\"kind words\"},\"finish_reason\":"
-     "\"stop\"},{\"index\":1,\"message\":{\"content\":\"0123456789abcdef########\"},"
-     "\"finish_reason\":\"stop\"}]}",
-     "{\"choices\":[{\"index\":0,\"message\":{\"content\":\"kind words\"},\"finish_reason\":"
-     "\"stop\"},{" NOTE "\"index\":1,\"message\":{\"content\":\"0123456789abcdef\"},"
-     "\"finish_reason\":\"content_filter\"}]}"},
-    {QG_PROTO_COMPLETIONS, NULL,
-     "{\"choices\":[{\"text\":\"0123456789abcdef########\",\"index\":0,\"finish_reason\":\"stop\"}"
-     "]}",
-     "{\"choices\":[{" NOTE "\"text\":\"0123456789abcdef\",\"index\":0,\"finish_reason\":"
-     "\"content_filter\"}]}"},
-    {QG_PROTO_ANTHROPIC, NULL,
-     "{\"type\":\"message\",\"content\":[{\"type\":\"text\",\"text\":\"0123456789abcdef########\"}"
-     "],\"stop_reason\":\"end_turn\"}",
-     "{" NOTE "\"type\":\"message\",\"content\":[{\"type\":\"text\",\"text\":\"0123456789abcdef\"}"
-     "],\"stop_reason\":\"refusal\"}"},
-    {QG_PROTO_ANTHROPIC, NULL,
-     "{\"content\":[{\"type\":\"tool_use\",\"id\":\"1\",\"name\":\"f\",\"input\":{\"q\":"
-     "\"0123########\"}}],\"stop_reason\":\"tool_use\"}",
-     NULL}, /* what it becomes: below */
-    {QG_PROTO_RESPONSES, NULL,
-     "{\"object\":\"response\",\"status\":\"completed\",\"output\":[{\"type\":\"message\","
-     "\"status\":\"completed\",\"content\":[{\"type\":\"output_text\",\"text\":"
-     "\"0123456789abcdef########\"}]}]}",
-     "{" NOTE "\"object\":\"response\",\"status\":\"incomplete\",\"output\":[{\"type\":\"message\","
-     "\"status\":\"incomplete\",\"content\":[{\"type\":\"output_text\",\"text\":"
-     "\"0123456789abcdef\"}]}]}"},
-    {QG_PROTO_CHAT, "fields: {reasoning: withheld}\n",
-     "{\"choices\":[{\"message\":{\"reasoning_content\":\"secret ####\",\"content\":\"hi\"},"
-     "\"finish_reason\":\"stop\"}]}",
-     "{\"choices\":[{\"message\":{\"reasoning_content\":\"\",\"content\":\"hi\"},"
-     "\"finish_reason\":\"stop\"}]}"},
-    {QG_PROTO_CHAT, "fields: {reasoning: passed}\n",
-     "{\"choices\":[{\"message\":{\"reasoning_content\":\"############\",\"content\":\"hi\"},"
-     "\"finish_reason\":\"stop\"}]}",
-     NULL},
-    {QG_PROTO_CHAT, "severities: {Unsafe: {action: allow}}\n",
-     BODY("0123456789abcdef########tail", "stop"), NULL},
-};
-
-static void bodies_are_judged_and_cut(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < COUNT(bodies); i++) {
-        const char *want = bodies[i].want;
-        bool tool = bodies[i].proto == QG_PROTO_ANTHROPIC && !want;
-        if (tool)
-            want = "{\"content_filter_results\":{\"violent\":{\"filtered\":true,\"detected\":true,"
-                   "\"severity\":\"high\",\"label\":\"Unsafe\",\"p\":1.0000,\"start_offset\":8,"
-                   "\"end_offset\":16}},\"content\":[{\"type\":\"tool_use\",\"id\":\"1\",\"name\":"
-                   "\"f\",\"input\":{}}],\"stop_reason\":\"refusal\"}";
-        check(bodies[i].proto, false, bodies[i].policy, bodies[i].in, want,
-              want && !strstr(bodies[i].policy ? bodies[i].policy : "", "withheld")
-                  ? QG_REPLY_CUT
-                  : QG_REPLY_PASSED);
-    }
-}
-
-#define TOKEN(t) "{\"token\":\"" t "\",\"logprob\":-0.5,\"bytes\":null,\"top_logprobs\":[]}"
-
-static void log_probabilities_are_trimmed(void **state)
-{
-    (void)state;
-    char want[2048];
-    snprintf(want, sizeof want,
-             ROLE "data: " HEAD "\"choices\":[{\"index\":0,\"delta\":{\"content\":"
-                  "\"0123456789abcdef\"},\"logprobs\":{\"content\":[" TOKEN("01234567") "," TOKEN(
-                      "89ab") "]},\"token_ids\":null,\"finish_reason\":null}]}\n\n" FILTERED,
-             16, 24);
-    check(QG_PROTO_CHAT, true, NULL,
-          ROLE "data: " HEAD
-               "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"0123456789abcdef########\"},"
-               "\"logprobs\":{\"content\":[" TOKEN("01234567") "," TOKEN("89ab") "," TOKEN(
-                   "cdef#") "," TOKEN("#######") "]},\"token_ids\":[1,2,3,4],\"finish_reason\":"
-                                                 "null}]}\n\n" DONE,
-          want, QG_REPLY_CUT);
-    /* what says the text leaves with it, whatever else could have stood there */
-    check(QG_PROTO_CHAT, true, NULL,
-          "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"ab\"},\"logprobs\":{"
-          "\"content\":[{\"token\":\"a\",\"top_logprobs\":[{\"token\":\"#\"}]},{\"token\":"
-          "\"b\",\"bytes\":[98]}]}}]}\n\n" DONE,
-          NULL, QG_REPLY_PASSED);
-    check(QG_PROTO_COMPLETIONS, false, NULL,
-          "{\"choices\":[{\"text\":\"0123456789abcdef########\",\"index\":0,\"logprobs\":{"
-          "\"tokens\":[\"0123456789\",\"abcdef########\"],\"token_logprobs\":[-1,-2],"
-          "\"text_offset\":[0,10],\"top_logprobs\":[{},{}]},\"finish_reason\":\"stop\"}]}",
-          "{\"choices\":[{" NOTE "\"text\":\"0123456789abcdef\",\"index\":0,\"logprobs\":{"
-          "\"tokens\":[\"0123456789\"],\"token_logprobs\":[-1],\"text_offset\":[0],"
-          "\"top_logprobs\":[{}]},\"finish_reason\":\"content_filter\"}]}",
-          QG_REPLY_CUT);
 }
 
 static void fields_are_withheld_or_passed_in_streams(void **state)
@@ -597,10 +383,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(passes_unchanged),
+        cmocka_unit_test(an_event_that_is_too_long_ends_the_reply),
         cmocka_unit_test(a_hit_over_two_segments_is_seen),
         cmocka_unit_test(a_hit_cuts),
-        cmocka_unit_test(bodies_are_judged_and_cut),
-        cmocka_unit_test(log_probabilities_are_trimmed),
         cmocka_unit_test(fields_are_withheld_or_passed_in_streams),
         cmocka_unit_test(what_stands_before_a_hit_leaves),
         cmocka_unit_test(nothing_passes_unread),
