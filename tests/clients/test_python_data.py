@@ -10,7 +10,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPO = HERE.parents[1]
-sys.path[:0] = [str(HERE)]
+sys.path.append(str(HERE))
 from heavy import environment, without_proxies  # noqa: E402
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from wire import Server  # noqa: E402
+from wire import running  # noqa: E402
 
 REPO = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -18,16 +18,6 @@ def fake_binary():
                         or REPO / "build" / "tests" / "http" / "qguard-fake-serve")
     assert path.is_file(), f"{path} is missing: run make first"
     return path
-
-
-@contextlib.contextmanager
-def running(command):
-    server = Server([str(word) for word in command])
-    try:
-        yield server
-    finally:
-        status = server.stop()
-    assert status == 0, f"status {status}: {server.lines[-40:]}"
 
 
 @pytest.fixture(scope="module")

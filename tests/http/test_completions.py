@@ -93,7 +93,7 @@ def framed(text, reply=None):
 
 @pytest.fixture(scope="module")
 def ruled(fake_binary, tmp_path_factory):
-    import conftest
+    from wire import running
     policy = tmp_path_factory.mktemp("rules") / "policy.yaml"
     policy.write_text("version: 1\nrules:\n  - {contains: secret plan, severity: Unsafe, category: PII}\n"
                       "  - {contains: finally, severity: Controversial, category: Jailbreak, final: true}\n"
@@ -101,7 +101,7 @@ def ruled(fake_binary, tmp_path_factory):
                       "  - {contains: only prompts, severity: Unsafe, category: Violent, in: [prompt]}\n"
                       "  - {contains: add_generation_prompt, severity: Unsafe, category: Violent}\n"
                       "  - {contains: role, severity: Unsafe, category: Violent, in: [prompt]}\n")
-    with conftest.running([fake_binary, "--policy", policy]) as server:
+    with running([fake_binary, "--policy", policy]) as server:
         yield server
 
 

@@ -269,7 +269,7 @@ def test_two_servers_on_one_port(serve, fake_binary):
 def test_ipv6(fake_binary):
     import socket
 
-    from conftest import running
+    from wire import running
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError as why:

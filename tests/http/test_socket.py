@@ -15,7 +15,7 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 @pytest.fixture(scope="module")
 def server(fake_binary):
-    from conftest import running
+    from wire import running
     with running([fake_binary, "--stream-model", "stream"]) as one:
         yield one
 

@@ -12,7 +12,7 @@ STREAM = "/v1/moderations/stream"
 
 @pytest.fixture(scope="module")
 def server(fake_binary):
-    from conftest import running
+    from wire import running
     with running([fake_binary, "--stream-model", "stream"]) as one:
         yield one
 

@@ -1,4 +1,5 @@
 """Raw HTTP for the tests: bytes out, answers in, and the process of a server."""
+import contextlib
 import json
 import os
 import re
@@ -180,3 +181,14 @@ class Server:
         status = self.process.wait(seconds)
         self.reader.join(5)
         return status
+
+
+@contextlib.contextmanager
+def running(command):
+    """A server for as long as the block lasts; it must also end well."""
+    server = Server([str(word) for word in command])
+    try:
+        yield server
+    finally:
+        status = server.stop()
+    assert status == 0, f"status {status}: {server.lines[-40:]}"
