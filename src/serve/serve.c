@@ -153,6 +153,12 @@ static qg_status listen_and_run(qg_server *srv, qg_err *err)
     else
         say(srv, QG_SERVE_LOG_NOTE, "listening on http://%s%s%s:%u (model %s)", v6 ? "[" : "",
             opt->host, v6 ? "]" : "", qg_http_port(srv->http), srv->house->names[0]);
+    const qg_model_info *info = &srv->house->info;
+    if (opt->engine.memory_bytes)
+        say(srv, QG_SERVE_LOG_NOTE,
+            "--memory chose %s: weights %llu MiB, KV %llu MiB, context of %d tokens", info->dtype,
+            (unsigned long long)(info->weight_bytes >> 20),
+            (unsigned long long)(info->kv_bytes >> 20), info->max_model_len);
     return qg_http_run(srv->http, err);
 }
 
