@@ -327,7 +327,9 @@ static int status_of(const qg_relay *r, const qg_reply_state *s)
 static bool send_output(qg_relay *r, const qg_reply_state *s)
 {
     qg_slice bytes = qg_reply_output(r->reply);
-    if (!bytes.n)
+    bool nothing =
+        s->done && r->view.shadow && !r->head_set; /* what has no body is passed on, too */
+    if (!bytes.n && !nothing)
         return true;
     if (!qg_relay_put(r, status_of(r, s), s->event_stream, bytes))
         return false;

@@ -31,6 +31,15 @@ static void fill_answer(const qg_relay *r, qg_http_answer *answer)
         qg_http_answer_header(answer, "Retry-After", "1");
 }
 
+static void start_answer(qg_relay *r)
+{
+    qg_http_answer answer;
+    if (qg_http_chan_started(r->chan))
+        return;
+    fill_answer(r, &answer);
+    qg_http_chan_start(r->chan, &answer);
+}
+
 /* Moves what waits into the channel; lock is held.  True when something went. */
 static bool move(qg_relay *r)
 {
@@ -39,11 +48,7 @@ static bool move(qg_relay *r)
         return false;
     if (!r->stream && !r->out_ended) /* one body is sent when it is whole */
         return false;
-    if (!qg_http_chan_started(r->chan)) {
-        qg_http_answer answer;
-        fill_answer(r, &answer);
-        qg_http_chan_start(r->chan, &answer);
-    }
+    start_answer(r);
     /* The channel holds a limited amount; what is more comes when that has gone. */
     size_t part = n < QG_MAX_CHAN_OUT_BYTES / 2 ? n : QG_MAX_CHAN_OUT_BYTES / 2;
     (void)qg_http_chan_write(r->chan, r->out.p, part);
@@ -72,6 +77,7 @@ static bool on_more(void *ud)
         qg_http_chan_break(r->chan);
     } else if (over) {
         r->finished = true;
+        start_answer(r); /* of an answer without a body */
         qg_http_chan_finish(r->chan, 1000);
     }
     pthread_mutex_unlock(&r->lock);

@@ -180,15 +180,18 @@ class Plan:
             at += n
 
 
+BLANK = re.compile(rb"\r?\n\r?\n")
+
+
 class Heard:
     """What the client read: bytes of the answer, lane by lane how much of a text there was and when."""
 
     def __init__(self):
-        self.raw = self.body = b""
+        self.raw, self.body = b"", bytearray()
         self.status, self.over, self.broken = None, False, False
         self.text = collections.defaultdict(str)
         self.when = collections.defaultdict(list)  # lane -> [(ns, bytes of it)]
-        self.data, self.block = [], b""
+        self.data, self.block, self.looked = [], bytearray(), 0
 
     def feed(self, piece):
         now = time.monotonic_ns()
@@ -215,11 +218,15 @@ class Heard:
     def take(self, data, now):
         self.body += data
         self.block += data
-        while m := re.search(rb"\r?\n\r?\n", self.block):
-            block, self.block = self.block[:m.start()], self.block[m.end():]
+        # a long event comes in many pieces: what was looked at is not looked at again
+        while m := BLANK.search(self.block, self.looked):
+            block = bytes(self.block[:m.start()])
+            del self.block[:m.end()]
+            self.looked = 0
             lines = [line[5:].removeprefix(b" ") for line in re.split(rb"\r?\n", block) if line.startswith(b"data:")]
             if lines:
                 self.event(b"\n".join(lines).decode(), now)
+        self.looked = max(0, len(self.block) - 3)
 
     def event(self, data, now):
         self.data.append(data)
