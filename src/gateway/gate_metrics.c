@@ -2,87 +2,59 @@
 #include "base/mem.h"
 #include "gateway/gate.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
-typedef struct page {
-    qg_buf *out;
-    qg_status rc;
-} page;
-
-static void put(page *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void put(page *p, const char *fmt, ...)
+static void put_histogram(qg_metrics_text *p, const char *name, const char *help,
+                          const qg_histogram *h)
 {
-    char line[512];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(line, sizeof line, fmt, args);
-    va_end(args);
-    if (p->rc == QG_OK)
-        p->rc = qg_buf_adds(p->out, line);
+    qg_metrics_head(p, name, "histogram", help);
+    qg_metrics_histogram(p, name, "", h);
 }
 
-static void head(page *p, const char *name, const char *type, const char *help)
-{
-    put(p, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-static void put_histogram(page *p, const char *name, const char *help, const qg_histogram *h)
-{
-    uint64_t n = 0;
-    head(p, name, "histogram", help);
-    for (int i = 0; i < QG_METRICS_BUCKETS; i++) {
-        n += h->count[i];
-        put(p, "%s_bucket{le=\"%g\"} %llu\n", name, qg_metrics_bounds[i], (unsigned long long)n);
-    }
-    n += h->count[QG_METRICS_BUCKETS];
-    put(p, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.9g\n%s_count %llu\n", name, (unsigned long long)n,
-        name, h->sum, name, (unsigned long long)n);
-}
-
-static void put_outcomes(page *p, const qg_gate_counts *c)
+static void put_outcomes(qg_metrics_text *p, const qg_gate_counts *c)
 {
     static const char *const phases[] = {"prompt", "response"};
-    head(p, "qguard_gateway_requests_total", "counter", "Requests taken, by protocol.");
+    qg_metrics_head(p, "qguard_gateway_requests_total", "counter", "Requests taken, by protocol.");
     for (int i = 0; i < QG_N_PROTOS; i++)
-        put(p, "qguard_gateway_requests_total{protocol=\"%s\"} %llu\n", qg_proto_name((qg_proto)i),
-            (unsigned long long)c->relays[i]);
-    head(p, "qguard_gateway_outcomes_total", "counter", "Requests, by how they ended.");
+        qg_metrics_put(p, "qguard_gateway_requests_total{protocol=\"%s\"} %llu\n",
+                       qg_proto_name((qg_proto)i), (unsigned long long)c->relays[i]);
+    qg_metrics_head(p, "qguard_gateway_outcomes_total", "counter", "Requests, by how they ended.");
     for (int i = 0; i <= QG_GATE_FAILED; i++)
-        put(p, "qguard_gateway_outcomes_total{outcome=\"%s\"} %llu\n",
-            qg_gate_outcome_name((qg_gate_outcome)i), (unsigned long long)c->outcomes[i]);
-    head(p, "qguard_gateway_cuts_total", "counter", "Hits that the policy blocks.");
+        qg_metrics_put(p, "qguard_gateway_outcomes_total{outcome=\"%s\"} %llu\n",
+                       qg_gate_outcome_name((qg_gate_outcome)i),
+                       (unsigned long long)c->outcomes[i]);
+    qg_metrics_head(p, "qguard_gateway_cuts_total", "counter", "Hits that the policy blocks.");
     for (int i = 0; i <= QG_POLICY_CATEGORIES; i++)
         for (int k = 0; k < QG_N_PHASES; k++)
-            put(p, "qguard_gateway_cuts_total{category=\"%s\",phase=\"%s\"} %llu\n",
-                i < QG_POLICY_CATEGORIES ? qg_category_name((size_t)i) : "None", phases[k],
-                (unsigned long long)c->cuts[i][k]);
-    head(p, "qguard_gateway_flags_total", "counter", "Hits that the policy flags.");
+            qg_metrics_put(p, "qguard_gateway_cuts_total{category=\"%s\",phase=\"%s\"} %llu\n",
+                           i < QG_POLICY_CATEGORIES ? qg_category_name((size_t)i) : "None",
+                           phases[k], (unsigned long long)c->cuts[i][k]);
+    qg_metrics_head(p, "qguard_gateway_flags_total", "counter", "Hits that the policy flags.");
     for (int k = 0; k < QG_N_PHASES; k++)
-        put(p, "qguard_gateway_flags_total{phase=\"%s\"} %llu\n", phases[k],
-            (unsigned long long)c->flags[k]);
+        qg_metrics_put(p, "qguard_gateway_flags_total{phase=\"%s\"} %llu\n", phases[k],
+                       (unsigned long long)c->flags[k]);
 }
 
-static void put_upstreams(page *p, qg_gate *g)
+static void put_upstreams(qg_metrics_text *p, qg_gate *g)
 {
     const qg_gate_counts *c = &g->counts;
     qg_upstream_state s;
-    head(p, "qguard_gateway_upstream_errors_total", "counter", "Upstream calls that failed.");
+    qg_metrics_head(p, "qguard_gateway_upstream_errors_total", "counter",
+                    "Upstream calls that failed.");
     for (int i = QG_CLIENT_RESOLVE; i < QG_CLIENT_NOMEM; i++)
-        put(p, "qguard_gateway_upstream_errors_total{cause=\"%s\"} %llu\n",
-            qg_client_cause_name((qg_client_cause)i), (unsigned long long)c->upstream_errors[i]);
-    put(p, "qguard_gateway_upstream_errors_total{cause=\"status\"} %llu\n",
-        (unsigned long long)c->upstream_status);
-    head(p, "qguard_gateway_upstream_up", "gauge", "1 while the upstream is not left out.");
+        qg_metrics_put(p, "qguard_gateway_upstream_errors_total{cause=\"%s\"} %llu\n",
+                       qg_client_cause_name((qg_client_cause)i),
+                       (unsigned long long)c->upstream_errors[i]);
+    qg_metrics_put(p, "qguard_gateway_upstream_errors_total{cause=\"status\"} %llu\n",
+                   (unsigned long long)c->upstream_status);
+    qg_metrics_head(p, "qguard_gateway_upstream_up", "gauge",
+                    "1 while the upstream is not left out.");
     for (size_t i = 0; qg_upstreams_at(g->upstreams, i, &s); i++)
-        put(p, "qguard_gateway_upstream_up{upstream=\"%zu\"} %d\n", i, !s.out);
-    head(p, "qguard_gateway_upstream_running", "gauge", "Calls under way.");
+        qg_metrics_put(p, "qguard_gateway_upstream_up{upstream=\"%zu\"} %d\n", i, !s.out);
+    qg_metrics_head(p, "qguard_gateway_upstream_running", "gauge", "Calls under way.");
     for (size_t i = 0; qg_upstreams_at(g->upstreams, i, &s); i++)
-        put(p, "qguard_gateway_upstream_running{upstream=\"%zu\"} %u\n", i, s.running);
+        qg_metrics_put(p, "qguard_gateway_upstream_running{upstream=\"%zu\"} %u\n", i, s.running);
 }
 
-static void put_numbers(page *p, const qg_gate_counts *c)
+static void put_numbers(qg_metrics_text *p, const qg_gate_counts *c)
 {
     const struct {
         const char *name, *type, *help;
@@ -113,14 +85,13 @@ static void put_numbers(page *p, const qg_gate_counts *c)
          (double)c->held_bytes},
     };
     for (size_t i = 0; i < QG_COUNT(rows); i++) {
-        head(p, rows[i].name, rows[i].type, rows[i].help);
-        put(p, "%s %.15g\n", rows[i].name, rows[i].value);
+        qg_metrics_one(p, rows[i].name, rows[i].type, rows[i].help, rows[i].value);
     }
 }
 
 static qg_status write_page(qg_gate *g, qg_buf *out)
 {
-    page p = {.out = out};
+    qg_metrics_text p = {.out = out};
     qg_metrics_now now = {.model = g->info.name,
                           .version = QG_VERSION,
                           .dtype = g->info.dtype,

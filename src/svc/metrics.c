@@ -3,13 +3,8 @@
 #include "base/mem.h"
 #include "svc/policy_int.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
-
-/* From a cached verdict of a tiny model to a long prompt behind a queue. */
-const double qg_metrics_bounds[QG_METRICS_BUCKETS] = {
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 10, 30, 60};
 
 enum { MAX_ENDPOINTS = 96, MAX_CODES = 24, N_STATUSES = QG_ERR_GONE + 1, MAX_REASONS = 8 };
 
@@ -48,15 +43,6 @@ void qg_metrics_close(qg_metrics *m)
 }
 
 /* ---- counting -------------------------------------------------------------------------------- */
-
-void qg_histogram_add(qg_histogram *h, double seconds)
-{
-    int i = 0;
-    while (i < QG_METRICS_BUCKETS && seconds > qg_metrics_bounds[i])
-        i++;
-    h->count[i]++;
-    h->sum += seconds;
-}
 
 static endpoint *endpoint_of(qg_metrics *m, const char *name)
 {
@@ -116,124 +102,89 @@ void qg_metrics_refusal(qg_metrics *m, const char *why)
 
 /* ---- the page -------------------------------------------------------------------------------- */
 
-/* Remembers the first failure, so that a page is written without a check at every line. */
-typedef struct page {
-    qg_buf *out;
-    qg_status rc;
-} page;
-
-static void put(page *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void put(page *p, const char *fmt, ...)
-{
-    char line[512];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(line, sizeof line, fmt, args);
-    va_end(args);
-    if (p->rc == QG_OK)
-        p->rc = qg_buf_adds(p->out, line);
-}
-
-static void head(page *p, const char *name, const char *type, const char *help)
-{
-    put(p, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-/* labels: `name="value",` with the comma, or "". */
-static void put_histogram(page *p, const char *name, const char *labels, const qg_histogram *h)
-{
-    uint64_t n = 0;
-    for (int i = 0; i < QG_METRICS_BUCKETS; i++) {
-        n += h->count[i];
-        put(p, "%s_bucket{%sle=\"%g\"} %llu\n", name, labels, qg_metrics_bounds[i],
-            (unsigned long long)n);
-    }
-    n += h->count[QG_METRICS_BUCKETS];
-    put(p, "%s_bucket{%sle=\"+Inf\"} %llu\n", name, labels, (unsigned long long)n);
-    size_t cut = strlen(labels) ? strlen(labels) - 1 : 0; /* without the comma */
-    const char *open = cut ? "{" : "", *close = cut ? "}" : "";
-    put(p, "%s_sum%s%.*s%s %.9g\n", name, open, (int)cut, labels, close, h->sum);
-    put(p, "%s_count%s%.*s%s %llu\n", name, open, (int)cut, labels, close, (unsigned long long)n);
-}
-
-static void one(page *p, const char *name, const char *type, const char *help, double value)
-{
-    head(p, name, type, help);
-    put(p, "%s %.15g\n", name, value);
-}
-
-static void put_requests(page *p, const qg_metrics *m)
+static void put_requests(qg_metrics_text *p, const qg_metrics *m)
 {
     char labels[160];
-    head(p, "qwen3guard_requests_total", "counter", "Requests answered.");
+    qg_metrics_head(p, "qwen3guard_requests_total", "counter", "Requests answered.");
     for (size_t i = 0; i < m->n_endpoints; i++)
         for (int k = 0; k < MAX_CODES && m->endpoints[i].n[k]; k++)
-            put(p, "qwen3guard_requests_total{endpoint=\"%s\",code=\"%d\"} %llu\n",
-                m->endpoints[i].name, m->endpoints[i].code[k],
-                (unsigned long long)m->endpoints[i].n[k]);
-    head(p, "qwen3guard_request_duration_seconds", "histogram",
-         "From the request line to the end of the answer.");
+            qg_metrics_put(p, "qwen3guard_requests_total{endpoint=\"%s\",code=\"%d\"} %llu\n",
+                           m->endpoints[i].name, m->endpoints[i].code[k],
+                           (unsigned long long)m->endpoints[i].n[k]);
+    qg_metrics_head(p, "qwen3guard_request_duration_seconds", "histogram",
+                    "From the request line to the end of the answer.");
     for (size_t i = 0; i < m->n_endpoints; i++) {
         snprintf(labels, sizeof labels, "endpoint=\"%s\",", m->endpoints[i].name);
-        put_histogram(p, "qwen3guard_request_duration_seconds", labels, &m->endpoints[i].duration);
+        qg_metrics_histogram(p, "qwen3guard_request_duration_seconds", labels,
+                             &m->endpoints[i].duration);
     }
 }
 
-static void put_verdicts(page *p, const qg_metrics *m)
+static void put_verdicts(qg_metrics_text *p, const qg_metrics *m)
 {
     static const char *const severities[] = {"Safe", "Controversial", "Unsafe", "Unknown"};
-    head(p, "qwen3guard_verdicts_total", "counter", "Texts judged, by what was said.");
+    qg_metrics_head(p, "qwen3guard_verdicts_total", "counter", "Texts judged, by what was said.");
     for (int phase = 0; phase < QG_N_PHASES; phase++)
         for (int i = 0; i < 4; i++)
-            put(p, "qwen3guard_verdicts_total{role=\"%s\",label=\"%s\"} %llu\n", phase_names[phase],
-                severities[i], (unsigned long long)m->verdicts[phase][i]);
-    head(p, "qwen3guard_category_total", "counter", "Verdicts that are not Safe, by category.");
+            qg_metrics_put(p, "qwen3guard_verdicts_total{role=\"%s\",label=\"%s\"} %llu\n",
+                           phase_names[phase], severities[i],
+                           (unsigned long long)m->verdicts[phase][i]);
+    qg_metrics_head(p, "qwen3guard_category_total", "counter",
+                    "Verdicts that are not Safe, by category.");
     for (int i = 0; i < QG_POLICY_CATEGORIES; i++)
-        put(p, "qwen3guard_category_total{category=\"%s\"} %llu\n", qg_policy_category_names[i],
-            (unsigned long long)m->categories[i]);
-    head(p, "qwen3guard_actions_total", "counter", "What the policy said to do.");
+        qg_metrics_put(p, "qwen3guard_category_total{category=\"%s\"} %llu\n",
+                       qg_policy_category_names[i], (unsigned long long)m->categories[i]);
+    qg_metrics_head(p, "qwen3guard_actions_total", "counter", "What the policy said to do.");
     for (int phase = 0; phase < QG_N_PHASES; phase++)
         for (int i = 0; i < 3; i++)
-            put(p, "qwen3guard_actions_total{role=\"%s\",action=\"%s\"} %llu\n", phase_names[phase],
-                qg_action_name((qg_action)i), (unsigned long long)m->actions[phase][i]);
-    one(p, "qwen3guard_rule_verdicts_total", "counter", "Verdicts by a rule of the policy.",
-        (double)m->by_rule);
-    one(p, "qwen3guard_shadowed_total", "counter", "Hits that shadow mode let pass.",
-        (double)m->shadowed);
+            qg_metrics_put(p, "qwen3guard_actions_total{role=\"%s\",action=\"%s\"} %llu\n",
+                           phase_names[phase], qg_action_name((qg_action)i),
+                           (unsigned long long)m->actions[phase][i]);
+    qg_metrics_one(p, "qwen3guard_rule_verdicts_total", "counter",
+                   "Verdicts by a rule of the policy.", (double)m->by_rule);
+    qg_metrics_one(p, "qwen3guard_shadowed_total", "counter", "Hits that shadow mode let pass.",
+                   (double)m->shadowed);
 }
 
 /* Zeros too: an alert on their increase does not see the first one of a row that was not there. */
-static void put_failures(page *p, const qg_metrics *m)
+static void put_failures(qg_metrics_text *p, const qg_metrics *m)
 {
-    head(p, "qwen3guard_failures_total", "counter",
-         "Texts that could not be judged, by reason, and whether the policy let them pass.");
+    qg_metrics_head(
+        p, "qwen3guard_failures_total", "counter",
+        "Texts that could not be judged, by reason, and whether the policy let them pass.");
     for (int phase = 0; phase < QG_N_PHASES; phase++)
         for (int why = 1; why < N_STATUSES; why++)
             for (int open = 0; open < 2; open++)
-                put(p, "qwen3guard_failures_total{role=\"%s\",reason=\"%s\",outcome=\"%s\"} %llu\n",
+                qg_metrics_put(
+                    p, "qwen3guard_failures_total{role=\"%s\",reason=\"%s\",outcome=\"%s\"} %llu\n",
                     phase_names[phase], qg_status_name((qg_status)why), open ? "open" : "closed",
                     (unsigned long long)m->failures[phase][why][open]);
-    head(p, "qwen3guard_refusals_total", "counter", "Requests turned away before judging.");
+    qg_metrics_head(p, "qwen3guard_refusals_total", "counter",
+                    "Requests turned away before judging.");
     for (int i = 0; i < MAX_REASONS && m->reason[i]; i++)
-        put(p, "qwen3guard_refusals_total{reason=\"%s\"} %llu\n", m->reason[i],
-            (unsigned long long)m->refusals[i]);
+        qg_metrics_put(p, "qwen3guard_refusals_total{reason=\"%s\"} %llu\n", m->reason[i],
+                       (unsigned long long)m->refusals[i]);
 }
 
-static void put_tokens(page *p, const qg_metrics *m, const qg_metrics_now *now)
+static void put_tokens(qg_metrics_text *p, const qg_metrics *m, const qg_metrics_now *now)
 {
-    head(p, "qwen3guard_tokens_total", "counter",
-         "Tokens: of prompts judged, of those found in the prefix cache, generated, computed.");
-    put(p, "qwen3guard_tokens_total{kind=\"prompt\"} %llu\n", (unsigned long long)m->prompt_tokens);
-    put(p, "qwen3guard_tokens_total{kind=\"cached\"} %llu\n", (unsigned long long)m->cached_tokens);
-    put(p, "qwen3guard_tokens_total{kind=\"generated\"} %llu\n",
-        (unsigned long long)m->generated_tokens);
-    put(p, "qwen3guard_tokens_total{kind=\"computed\"} %lld\n",
-        (long long)now->engine.tokens_computed);
-    head(p, "qwen3guard_queue_seconds", "histogram", "Until the first pass of a judgement.");
-    put_histogram(p, "qwen3guard_queue_seconds", "", &m->queue);
-    head(p, "qwen3guard_compute_seconds", "histogram", "From the first pass to the verdict.");
-    put_histogram(p, "qwen3guard_compute_seconds", "", &m->compute);
+    qg_metrics_head(
+        p, "qwen3guard_tokens_total", "counter",
+        "Tokens: of prompts judged, of those found in the prefix cache, generated, computed.");
+    qg_metrics_put(p, "qwen3guard_tokens_total{kind=\"prompt\"} %llu\n",
+                   (unsigned long long)m->prompt_tokens);
+    qg_metrics_put(p, "qwen3guard_tokens_total{kind=\"cached\"} %llu\n",
+                   (unsigned long long)m->cached_tokens);
+    qg_metrics_put(p, "qwen3guard_tokens_total{kind=\"generated\"} %llu\n",
+                   (unsigned long long)m->generated_tokens);
+    qg_metrics_put(p, "qwen3guard_tokens_total{kind=\"computed\"} %lld\n",
+                   (long long)now->engine.tokens_computed);
+    qg_metrics_head(p, "qwen3guard_queue_seconds", "histogram",
+                    "Until the first pass of a judgement.");
+    qg_metrics_histogram(p, "qwen3guard_queue_seconds", "", &m->queue);
+    qg_metrics_head(p, "qwen3guard_compute_seconds", "histogram",
+                    "From the first pass to the verdict.");
+    qg_metrics_histogram(p, "qwen3guard_compute_seconds", "", &m->compute);
 }
 
 static double resident_bytes(void)
@@ -257,22 +208,27 @@ static double kv_used(const qg_stats *s)
     return s->kv_blocks ? 1 - (double)s->kv_blocks_free / (double)s->kv_blocks : 0;
 }
 
-static void put_now(page *p, const qg_metrics_now *now)
+static void put_now(qg_metrics_text *p, const qg_metrics_now *now)
 {
-    head(p, "qwen3guard_build_info", "gauge", "Version, model, number format and kernel row.");
-    put(p, "qwen3guard_build_info{version=\"%s\",model=\"%s\",dtype=\"%s\",kernel=\"%s\"} 1\n",
+    qg_metrics_head(p, "qwen3guard_build_info", "gauge",
+                    "Version, model, number format and kernel row.");
+    qg_metrics_put(
+        p, "qwen3guard_build_info{version=\"%s\",model=\"%s\",dtype=\"%s\",kernel=\"%s\"} 1\n",
         now->version, now->model, now->dtype, now->kernel);
-    one(p, "qwen3guard_healthy", "gauge", "1 while the engine answers.", now->healthy);
-    one(p, "qwen3guard_jobs_running", "gauge", "Judgements under way.", now->engine.jobs_running);
-    one(p, "qwen3guard_jobs_waiting", "gauge", "Judgements in the queue.",
-        now->engine.jobs_waiting);
-    one(p, "qwen3guard_kv_used_ratio", "gauge", "KV blocks in use.", kv_used(&now->engine));
-    one(p, "process_start_time_seconds", "gauge", "Since 1970.", (double)now->start_seconds);
-    one(p, "process_resident_memory_bytes", "gauge", "Resident size.", resident_bytes());
+    qg_metrics_one(p, "qwen3guard_healthy", "gauge", "1 while the engine answers.", now->healthy);
+    qg_metrics_one(p, "qwen3guard_jobs_running", "gauge", "Judgements under way.",
+                   now->engine.jobs_running);
+    qg_metrics_one(p, "qwen3guard_jobs_waiting", "gauge", "Judgements in the queue.",
+                   now->engine.jobs_waiting);
+    qg_metrics_one(p, "qwen3guard_kv_used_ratio", "gauge", "KV blocks in use.",
+                   kv_used(&now->engine));
+    qg_metrics_one(p, "process_start_time_seconds", "gauge", "Since 1970.",
+                   (double)now->start_seconds);
+    qg_metrics_one(p, "process_resident_memory_bytes", "gauge", "Resident size.", resident_bytes());
 }
 
 /* The names that dashboards and autoscalers for vLLM read (CONTRACTS: KEDA, llm-d). */
-static void put_vllm(page *p, const qg_metrics *m, const qg_metrics_now *now)
+static void put_vllm(qg_metrics_text *p, const qg_metrics *m, const qg_metrics_now *now)
 {
     const struct {
         const char *name, *type, *help;
@@ -296,14 +252,16 @@ static void put_vllm(page *p, const qg_metrics *m, const qg_metrics_now *now)
     char labels[192];
     snprintf(labels, sizeof labels, "model_name=\"%s\",engine=\"0\",", now->model);
     for (size_t i = 0; i < QG_COUNT(rows); i++) {
-        head(p, rows[i].name, rows[i].type, rows[i].help);
-        put(p, "%s{%.*s%s} %.15g\n", rows[i].name, (int)strlen(labels) - 1, labels,
-            strstr(rows[i].name, "success") ? ",finished_reason=\"stop\"" : "", rows[i].value);
+        qg_metrics_head(p, rows[i].name, rows[i].type, rows[i].help);
+        qg_metrics_put(p, "%s{%.*s%s} %.15g\n", rows[i].name, (int)strlen(labels) - 1, labels,
+                       strstr(rows[i].name, "success") ? ",finished_reason=\"stop\"" : "",
+                       rows[i].value);
     }
-    head(p, "vllm:request_queue_time_seconds", "histogram", "Until the first pass.");
-    put_histogram(p, "vllm:request_queue_time_seconds", labels, &m->queue);
-    head(p, "vllm:request_inference_time_seconds", "histogram", "From there to the verdict.");
-    put_histogram(p, "vllm:request_inference_time_seconds", labels, &m->compute);
+    qg_metrics_head(p, "vllm:request_queue_time_seconds", "histogram", "Until the first pass.");
+    qg_metrics_histogram(p, "vllm:request_queue_time_seconds", labels, &m->queue);
+    qg_metrics_head(p, "vllm:request_inference_time_seconds", "histogram",
+                    "From there to the verdict.");
+    qg_metrics_histogram(p, "vllm:request_inference_time_seconds", labels, &m->compute);
 }
 
 /* A served name is the operator's, but a quote in it must not end the label. */
@@ -317,7 +275,7 @@ static void make_label(const char *name, char out[128])
 
 qg_status qg_metrics_write(const qg_metrics *m, const qg_metrics_now *as_read, qg_buf *out)
 {
-    page p = {.out = out};
+    qg_metrics_text p = {.out = out};
     char model[128];
     qg_metrics_now here = *as_read, *now = &here;
     make_label(as_read->model, model);

@@ -5,20 +5,8 @@
 #ifndef QG_SVC_METRICS_H
 #define QG_SVC_METRICS_H
 
-#include "base/buf.h"
+#include "svc/metrics_text.h"
 #include "svc/policy.h"
-
-enum { QG_METRICS_BUCKETS = 16 };
-
-/* Seconds, with the bounds of qg_metrics_bounds. */
-typedef struct qg_histogram {
-    uint64_t count[QG_METRICS_BUCKETS + 1]; /* the last one: above every bound */
-    double sum;
-} qg_histogram;
-
-extern const double qg_metrics_bounds[QG_METRICS_BUCKETS];
-/* Counts one observation. */
-void qg_histogram_add(qg_histogram *h, double seconds);
 
 typedef struct qg_metrics qg_metrics;
 

@@ -2,7 +2,6 @@
 import gzip
 import json
 import pathlib
-import shutil
 import subprocess
 
 import pytest
@@ -257,8 +256,6 @@ def unpack(path):
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 def test_compressed_files(label, run_qguard, tmp_path, suffix):
-    if suffix == ".zst" and not shutil.which("zstd"):
-        pytest.skip("no zstd command")
     rows = many(300)
     done, plain = label(rows)
     done, packed = label(None, out="out.jsonl" + suffix, name="in.jsonl")
