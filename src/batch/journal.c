@@ -120,22 +120,34 @@ qg_status qg_journal_begin(qg_journal **out, const char *path, const char *ident
 
 /* ---- going on -------------------------------------------------------------------------------- */
 
-/* The first member that differs, for the sentence. */
-static qg_status differs(const qg_journal *j, qg_slice then, const char *now, qg_err *err)
+qg_status qg_identity_same(const char *path, const json_t *then, const json_t *now, qg_err *err)
 {
-    json_t *a = NULL, *b = NULL, *value;
     const char *key, *name = NULL;
-    if (qg_json_parse(then, 0, &a, NULL) == QG_OK &&
-        qg_json_parse(qg_str(now), 0, &b, NULL) == QG_OK)
-        json_object_foreach (b, key, value)
-            if (!name && !json_equal(value, json_object_get(a, key)))
-                name = key;
-    char *was = name ? qg_json_dump(json_object_get(a, name)) : NULL;
+    json_t *value;
+    json_object_foreach ((json_t *)now, key, value)
+        if (!name && !json_equal(value, json_object_get(then, key)))
+            name = key;
+    if (!name)
+        return QG_OK;
+    char *was = qg_json_dump(json_object_get(then, name));
     qg_status rc = qg_fail(err, QG_ERR_ARG,
                            "%s: the run was begun with another %s (%s); go on with that, or begin "
                            "anew with --force",
-                           j->path, name ? name : "version", was ? was : "none");
+                           path, name, was ? was : "none");
     qg_mfree(was);
+    return rc;
+}
+
+/* Their texts differ: which member does. */
+static qg_status differs(const qg_journal *j, qg_slice then, const char *now, qg_err *err)
+{
+    json_t *a = NULL, *b = NULL;
+    qg_status rc = QG_OK;
+    if (qg_json_parse(then, 0, &a, NULL) == QG_OK &&
+        qg_json_parse(qg_str(now), 0, &b, NULL) == QG_OK)
+        rc = qg_identity_same(j->path, a, b, err);
+    if (rc == QG_OK)
+        rc = qg_fail(err, QG_ERR_ARG, "%s: the run was begun with another version", j->path);
     json_decref(a);
     json_decref(b);
     return rc;

@@ -8,6 +8,7 @@
 #define QG_BATCH_JOURNAL_H
 
 #include "batch/source.h"
+#include "text/json.h"
 
 #include <stdint.h>
 
@@ -41,6 +42,10 @@ qg_status qg_journal_resume(qg_journal **out, const char *path, const char *iden
 qg_status qg_journal_write(qg_journal *j, const qg_checkpoint *c, qg_err *err);
 /* Closes it and removes the file when remove is true.  NULL is fine. */
 void qg_journal_close(qg_journal *j, bool remove);
+
+/* QG_ERR_ARG when a member of now, an identity, is not the same in then: the sentence names the
+ * first one, and path. */
+qg_status qg_identity_same(const char *path, const json_t *then, const json_t *now, qg_err *err);
 
 /* Makes the directory entry of a file that was just made or renamed durable. */
 void qg_sync_folder_of(const char *path);

@@ -83,6 +83,7 @@ static qg_status add_counts(qg_label_run *run, json_t *o, bool complete)
 {
     const qg_counts *c = &run->at.counts;
     json_t *severity = json_object();
+    char sum[20];
     for (int i = 0; i < 3; i++)
         json_object_set_new(severity, qg_severity_name((qg_severity)i),
                             json_integer(c->severity[i]));
@@ -93,6 +94,10 @@ static qg_status add_counts(qg_label_run *run, json_t *o, bool complete)
                                   (json_int_t)c->judged, "kept", (json_int_t)c->kept, "failed",
                                   (json_int_t)c->failed));
     json_object_set_new(o, "severity", severity);
+    snprintf(sum, sizeof sum, "%016llx", (unsigned long long)run->at.in.sum);
+    json_object_set_new(o, "last_line",
+                        json_pack("{s:I,s:I,s:s}", "number", (json_int_t)run->at.in.number, "begin",
+                                  (json_int_t)run->at.in.begin, "sum", sum));
     return json_object_set_new(o, "hits", json_integer(c->hits)) ? QG_ERR_NOMEM : QG_OK;
 }
 
@@ -118,34 +123,6 @@ static qg_status write_meta(qg_label_run *run, bool complete, qg_err *err)
     json_decref(o);
     qg_sync_folder_of(run->meta_path);
     return rc;
-}
-
-static int64_t count_in(const json_t *meta, const char *group, const char *name)
-{
-    const json_t *o = group ? json_object_get(meta, group) : meta;
-    return json_integer_value(json_object_get(o, name));
-}
-
-/* True: meta says that the output beside it is whole.  Its counts go to run->at. */
-static bool is_complete(qg_label_run *run)
-{
-    qg_map map;
-    json_t *meta = NULL;
-    if (qg_map_open(&map, run->meta_path, NULL) != QG_OK)
-        return false;
-    qg_json_parse(qg_slice_of((const char *)map.data, map.size), 0, &meta, NULL);
-    qg_map_close(&map);
-    bool complete = json_is_true(json_object_get(meta, "complete"));
-    qg_counts *c = &run->at.counts;
-    c->lines = count_in(meta, "rows", "lines");
-    c->judged = count_in(meta, "rows", "judged");
-    c->kept = count_in(meta, "rows", "kept");
-    c->failed = count_in(meta, "rows", "failed");
-    c->hits = count_in(meta, NULL, "hits");
-    for (int i = 0; i < 3; i++)
-        c->severity[i] = count_in(meta, "severity", qg_severity_name((qg_severity)i));
-    json_decref(meta);
-    return complete;
 }
 
 /* ---- beginning ------------------------------------------------------------------------------- */
@@ -182,11 +159,8 @@ static qg_status find_place(qg_label_run *run, qg_label_summary *summary, qg_err
                        "anew",
                        o->out);
     if (there && !begun && !o->force) {
-        summary->nothing_left = is_complete(run);
-        return summary->nothing_left
-                   ? QG_OK
-                   : qg_fail(err, QG_ERR_ARG,
-                             "%s: not the output of a run that can be gone on with", o->out);
+        summary->nothing_left = true;
+        return qg_label_read_meta(run, err);
     }
     char *identity = qg_json_dump(run->identity);
     qg_status rc = identity ? begin_journal(run, identity, begun && o->resume, err)
@@ -217,7 +191,7 @@ qg_status qg_label_begin(qg_label_run *run, qg_label_summary *summary, qg_err *e
     summary->before = run->at.counts.lines;
     summary->nothing_left |= run->at.done;
     if (summary->nothing_left)
-        return QG_OK;
+        return qg_label_no_more(run, err);
     QG_TRY(open_files(run, err));
     return to_stdout(run) ? QG_OK : write_meta(run, false, err);
 }

@@ -30,6 +30,12 @@ typedef struct qg_label_run {
 /* Names, identity, and whatever an earlier run left: opens source, output, side file and journal at
  * the place where this run begins.  summary->nothing_left: it was finished. */
 qg_status qg_label_begin(qg_label_run *run, qg_label_summary *summary, qg_err *err);
+/* The counts and the last line of a finished run, from what it said of itself.  QG_ERR_ARG: it was
+ * not finished, or its model, filter or another part of the identity is not this run's. */
+qg_status qg_label_read_meta(qg_label_run *run, qg_err *err);
+/* Reads what is behind the last line done.  QG_ERR_ARG: the input is another one, or has more rows.
+ */
+qg_status qg_label_no_more(qg_label_run *run, qg_err *err);
 /* Everything added so far is on the disk, and the journal says so. */
 qg_status qg_label_checkpoint(qg_label_run *run, bool done, qg_err *err);
 /* Writes what a run says of itself beside its output, and lets go of the journal. */

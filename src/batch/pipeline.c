@@ -104,11 +104,10 @@ static bool may_read(qg_pipeline *p, bool wait)
     return may;
 }
 
-static bool wanted(const qg_pipeline *p, const qg_line *line)
+bool qg_pipeline_wants(const qg_line *line, uint32_t shard, uint32_t n_shards)
 {
     uint64_t i = (uint64_t)line->place.number - 1;
-    return i % p->opt->n_shards == p->opt->shard &&
-           (line->too_long || !qg_row_is_blank(line->text));
+    return i % n_shards == shard && (line->too_long || !qg_row_is_blank(line->text));
 }
 
 static qg_status read_item(const qg_pipeline *p, const qg_line *line, qg_item *item)
@@ -157,7 +156,7 @@ static qg_status read_window(qg_pipeline *p, qg_item **order, size_t *n, bool *m
         QG_TRY(qg_source_next(p->source, &line, more, err));
         if (!*more)
             return QG_OK;
-        if (!wanted(p, &line))
+        if (!qg_pipeline_wants(&line, p->opt->shard, p->opt->n_shards))
             continue;
         bytes += line.text.n;
         add_item(p, &line, order, n);

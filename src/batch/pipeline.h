@@ -76,4 +76,7 @@ typedef struct qg_verdict_of {
 } qg_verdict_of;
 void qg_item_verdict(const qg_item *item, size_t i, const qg_policy_view *view, qg_verdict_of *out);
 
+/* A row of this shard, and not blank. */
+bool qg_pipeline_wants(const qg_line *line, uint32_t shard, uint32_t n_shards);
+
 #endif

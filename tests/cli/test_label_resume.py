@@ -164,3 +164,37 @@ def test_a_full_disk_is_said_and_gone_on_with(command, tmp_path, qguard):
     assert resume(command, tmp_path / "out")[0] == 1
     subprocess.run(command(tmp_path / "whole"))
     assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def test_a_finished_run_is_told_from_another_one(run_qguard, tmp_path):
+    """--resume of what is finished: nothing to do only while model, filter and input are what they were."""
+    rows, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    first = "".join(json.dumps({"prompt": f"hello {i}"}) + "\n" for i in range(9))
+    rows.write_text(first)
+
+    def label(*more):
+        return run_qguard("label", rows, out, "--quiet", "--resume", *more)
+    assert label().returncode == 0
+    whole = out.read_bytes()
+    rows.write_text(first + "\n \n")
+    assert label().returncode == 0  # blank lines are no rows
+    for text, word in ((first + json.dumps({"prompt": "new"}) + "\n", "more lines"), (first[:-2] + "!\n", "another"),
+                       (first.replace("hello 8", "hallo 8"), "another"), ("", "another")):
+        rows.write_text(text)
+        done = label()
+        assert done.returncode == 1 and word in done.stderr, done.stderr
+    rows.write_text(first)
+    done = label("--where", "severity!=Safe")
+    assert done.returncode == 1 and "another where" in done.stderr, done.stderr
+    done = label("--dtype", "float32")
+    assert done.returncode == 1 and "another model" in done.stderr, done.stderr
+    assert out.read_bytes() == whole
+
+
+def test_a_finished_shard_is_not_done_when_it_got_a_row(run_qguard, tmp_path):
+    rows, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+
+    def label(n):
+        rows.write_text("".join(json.dumps({"prompt": f"hello {i}"}) + "\n" for i in range(n)))
+        return run_qguard("label", rows, out, "--quiet", "--resume", "--shard", "0/3")
+    assert [label(n).returncode for n in (4, 6, 7)] == [0, 0, 1]  # line 7 is the shard's own
