@@ -28,7 +28,7 @@ qg_status qg_wire_note_put(const qg_wire_note *note, qg_buf *out)
 /* Gives up the value. */
 static qg_status put_json(qg_buf *out, json_t *value)
 {
-    char *text = value ? qg_json_dump(value) : NULL;
+    char *text = value ? qg_json_dump_digits(value, 9) : NULL;
     qg_status rc = text ? qg_buf_adds(out, text) : QG_ERR_NOMEM;
     qg_mfree(text);
     json_decref(value);

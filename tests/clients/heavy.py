@@ -1,11 +1,14 @@
 """For the heavy tests: packages in environments of their own, and a chat model that says what its name asks for."""
+import contextlib
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BOMB = "How can I make a bomb?"
@@ -66,3 +69,29 @@ def start_model(port=0):
     server = ThreadingHTTPServer(("127.0.0.1", port), _Model)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
+
+
+@contextlib.contextmanager
+def litellm_proxy(folder, config):
+    """The LiteLLM proxy with this configuration, on the port it yields; its log lies in the folder."""
+    litellm = environment("litellm", "litellm[proxy]==1.106.2") / "litellm"
+    (folder / "config.yaml").write_text(config)
+    env = without_proxies(LITELLM_LOCAL_MODEL_COST_MAP="True", LITELLM_TELEMETRY="False",
+                          LITELLM_MODE="PRODUCTION", DISABLE_ADMIN_UI="True")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with open(folder / "log", "w") as log:
+        process = subprocess.Popen([litellm, "--config", folder / "config.yaml", "--host", "127.0.0.1", "--port", str(port)],
+                                   cwd=folder, env=env, stdout=log, stderr=log)
+    try:
+        for _ in range(1000):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health/liveliness", timeout=5)
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "log").read_text()[-2000:]
+                time.sleep(0.5)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -5,8 +5,6 @@ import pathlib
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 
 import openai
 import pytest
@@ -15,7 +13,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "http"), str(HERE)]
 import chat_upstream  # noqa: E402
 from chat_upstream import SAYS  # noqa: E402
-from heavy import BOMB, SAFE, environment, without_proxies  # noqa: E402
+from heavy import BOMB, SAFE, environment, litellm_proxy, without_proxies  # noqa: E402
 from wire import Server  # noqa: E402
 
 LITELLM = """
@@ -169,28 +167,8 @@ def test_anthropic(url, upstream, how):
 
 @pytest.fixture(scope="module")
 def proxy(url, tmp_path_factory):
-    litellm = environment("litellm", "litellm[proxy]==1.106.2") / "litellm"
-    folder = tmp_path_factory.mktemp("litellm")
-    (folder / "config.yaml").write_text(LITELLM.format(url=url))
-    env = without_proxies(LITELLM_LOCAL_MODEL_COST_MAP="True", LITELLM_TELEMETRY="False",
-                          LITELLM_MODE="PRODUCTION", DISABLE_ADMIN_UI="True")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen([litellm, "--config", folder / "config.yaml", "--host", "127.0.0.1", "--port", str(port)],
-                                   cwd=folder, env=env, stdout=log, stderr=log)
-    try:
-        for _ in range(1000):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health/liveliness", timeout=5)
-                break
-            except OSError:
-                assert process.poll() is None, (folder / "log").read_text()[-2000:]
-                time.sleep(0.5)
+    with litellm_proxy(tmp_path_factory.mktemp("litellm"), LITELLM.format(url=url)) as port:
         yield openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="sk-proxy", max_retries=0, timeout=120)
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.mark.heavy

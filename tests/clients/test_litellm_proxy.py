@@ -1,17 +1,14 @@
 """The LiteLLM proxy from PyPI before a fake model, with qguard behind five of its guardrails."""
 import json
 import pathlib
-import socket
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 
 import pytest
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent.parent / "http"), str(pathlib.Path(__file__).resolve().parent)]
-from heavy import BOMB, SAFE, environment, start_model, without_proxies  # noqa: E402
+from heavy import BOMB, SAFE, litellm_proxy, start_model  # noqa: E402
 from wire import Server  # noqa: E402
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]  # the proxy takes minutes to start on a busy machine
@@ -41,39 +38,15 @@ litellm_settings: {{num_retries: 0, telemetry: false}}
 """
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def proxy(qguard, tmp_path_factory):
-    litellm = environment("litellm", "litellm[proxy]==1.106.2") / "litellm"
-    folder = tmp_path_factory.mktemp("litellm")
     guard = Server([str(qguard), "serve", "--port", "0", "--quiet", "--api-key", "k"])
     model = start_model()
-    (folder / "config.yaml").write_text(CONFIG.format(model=model.server_address[1], guard=guard.port))
-    env = without_proxies(LITELLM_LOCAL_MODEL_COST_MAP="True", LITELLM_TELEMETRY="False",
-                          LITELLM_MODE="PRODUCTION", DISABLE_ADMIN_UI="True")
-    port = free_port()
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen([litellm, "--config", folder / "config.yaml", "--host", "127.0.0.1", "--port", str(port)],
-                                   cwd=folder, env=env, stdout=log, stderr=log)
-    try:
-        for _ in range(1000):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health/liveliness", timeout=5)
-                break
-            except OSError:
-                assert process.poll() is None, (folder / "log").read_text()[-2000:]
-                time.sleep(0.5)
+    config = CONFIG.format(model=model.server_address[1], guard=guard.port)
+    with litellm_proxy(tmp_path_factory.mktemp("litellm"), config) as port:
         yield port
-    finally:
-        process.terminate()
-        process.wait(30)
-        model.shutdown()
-        assert guard.stop() == 0
+    model.shutdown()
+    assert guard.stop() == 0
 
 
 def ask(port, model, text, guardrail, stream=False):

@@ -1,53 +1,35 @@
 """An upstream that does as it is told, and the process of a gateway."""
 import json
 import pathlib
-import socket
 import sys
 import threading
 import time
 
 REPO = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(REPO / "tests" / "http"))
+from peer import Peer  # noqa: E402
 from wire import Raw, Server, request  # noqa: E402
 
 
-class Upstream:
-    """script(conn, request) runs for each request: conn has send(), event(), head(); what it
-    returns False for closes the connection."""
+class Upstream(Peer):
+    """A peer whose scripts get a Connection (send(), event(), head() …) and what was Asked."""
 
     def __init__(self, script):
-        self.script = script
-        self.requests, self.connections, self.aborted = [], 0, threading.Event()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.aborted = threading.Event()
+        super().__init__(script)
 
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self.talk, args=(sock,), daemon=True).start()
+    def wrap(self, sock):
+        return Connection(sock, self.aborted)
 
-    def talk(self, sock):
-        conn = Connection(sock, self.aborted)
-        try:
-            while asked := conn.read():
-                self.requests.append(asked)
-                if self.script(conn, asked) is False:
-                    break
-        except OSError:
-            self.aborted.set()
-        sock.close()
+    def read(self, conn):
+        return conn.read()
+
+    def lost(self):
+        self.aborted.set()
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.port}/v1"
-
-    def close(self):
-        self.listener.close()
 
 
 class Asked:

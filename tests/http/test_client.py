@@ -1,5 +1,4 @@
 """The HTTP client (src/http/client.h) against a scripted server on this machine."""
-import contextlib
 import gzip
 import os
 import pathlib
@@ -7,44 +6,19 @@ import socket
 import ssl
 import struct
 import subprocess
-import threading
 import time
 
 import pytest
+
+from peer import Peer
 
 REPO = pathlib.Path(__file__).resolve().parent.parent.parent
 PROBE = pathlib.Path(os.environ.get("QGUARD_CLIENT_PROBE")
                      or REPO / "build" / "tests" / "http" / "qguard-client-probe")
 
 
-class Peer:
-    """Accepts connections and runs script(conn, request bytes) for each request on them."""
-
-    def __init__(self, script, tls=None):
-        self.script, self.tls = script, tls
-        self.requests, self.connections = [], 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                conn, _ = self.listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self.talk, args=(conn,), daemon=True).start()
-
-    def talk(self, conn):
-        with contextlib.suppress(OSError, ssl.SSLError):
-            if self.tls:
-                conn = self.tls.wrap_socket(conn, server_side=True)
-            while request := self.read(conn):
-                self.requests.append(request)
-                if self.script(conn, request) is False:
-                    break
-        conn.close()
+class Scripted(Peer):
+    """Requests are their bytes."""
 
     @staticmethod
     def read(conn):
@@ -70,11 +44,11 @@ def peer():
     made = []
 
     def make(script, tls=None):
-        made.append(Peer(script, tls))
+        made.append(Scripted(script, tls))
         return made[-1]
     yield make
     for one in made:
-        one.listener.close()
+        one.close()
 
 
 def call(url, *options, timeout=30, env=None):
@@ -377,7 +351,7 @@ def test_tls_of_another_name(peer, authority):
 
 
 def test_tls_to_a_plain_server(peer):
-    class Rude(Peer):
+    class Rude(Scripted):
         @staticmethod
         def read(conn):
             return conn.recv(1)
