@@ -106,7 +106,7 @@ static void on_signal(void *ud)
     qg_signal signal = qg_signals_read(srv->signals);
     if (signal == QG_SIGNAL_RELOAD) {
         reload(srv);
-        qg_swap_look(srv);
+        qg_swap_look(&srv->swap);
     }
     if (signal != QG_SIGNAL_STOP)
         return;
@@ -124,7 +124,7 @@ static void dress(void *ud, qg_http_req *req, qg_http_answer *answer)
 static void on_tick(void *ud)
 {
     qg_serve_look(ud);
-    qg_swap_tick(ud);
+    qg_swap_tick(&((qg_server *)ud)->swap);
 }
 
 static qg_status listen_and_run(qg_server *srv, qg_err *err)
@@ -184,27 +184,35 @@ static void close_desk(qg_server *srv)
     qg_cors_close(&srv->cors);
 }
 
+static void note(void *ud, const char *sentence)
+{
+    qg_serve_note(ud, sentence);
+}
+
+static void other_engines(void *ud)
+{
+    qg_server *srv = ud;
+    srv->done_before = srv->shown_done;
+    srv->closed = false;
+}
+
 static qg_status open_engines(qg_server *srv, qg_err *err)
 {
     const qg_serve_options *opt = srv->opt;
-    const qg_house_options ho = {
+    const qg_swap_owner owner = {
+        .house = &srv->house,
         .engine = &opt->engine,
         .model = opt->engine.model,
         .stream_model = opt->stream_model,
-        .typed = opt->engine.model,
         .names = opt->names,
         .n_names = opt->n_names,
+        .find_model = opt->find_model,
+        .find_ud = opt->find_ud,
+        .note = note,
+        .taken = other_engines,
+        .ud = srv,
     };
-    qg_house_options found = ho;
-    char *model = NULL, *stream = NULL;
-    if (opt->find_model) {
-        found.model = model = ho.model ? opt->find_model(opt->find_ud, ho.model) : NULL;
-        found.stream_model = stream =
-            ho.stream_model ? opt->find_model(opt->find_ud, ho.stream_model) : NULL;
-    }
-    qg_status rc = qg_house_open(&srv->house, &found, err);
-    qg_mfree(model);
-    qg_mfree(stream);
+    qg_status rc = qg_swap_open(&srv->swap, &owner, err);
     srv->sessions = qg_sessions_open();
     return rc != QG_OK || srv->sessions ? rc : qg_fail(err, QG_ERR_NOMEM, "out of memory");
 }
@@ -218,11 +226,11 @@ static qg_status serve(qg_server *srv, qg_err *err)
     if (rc == QG_OK)
         rc = listen_and_run(srv, err);
     qg_worker_stop(srv->worker);
-    qg_swap_end(srv); /* the engines' callbacks still post to worker and HTTP server */
+    qg_swap_end(&srv->swap); /* the engines' callbacks still post to worker and HTTP server */
     qg_worker_close(srv->worker);
     qg_http_close(srv->http);
     qg_sessions_close(srv->sessions);
-    qg_swap_free(srv);
+    qg_swap_free(&srv->swap);
     if (srv->http)
         say(srv, QG_SERVE_LOG_NOTE, "stopped");
     return rc;

@@ -55,7 +55,7 @@ void qg_serve_options_init(qg_serve_options *opt);
 
 /* Opens policy and engine, listens, serves until SIGTERM or SIGINT, drains (a second signal ends
  * that) and closes.  SIGHUP reads the files of keys and policy again, and opens the model anew
- * when other files are where it was (serve/swap.h); what is wrong leaves the old ones in force.
+ * when other files are where it was (svc/swap.h); what is wrong leaves the old ones in force.
  * Logs "listening on http://HOST:PORT", or unix:PATH, when ready.  While it runs, these signals are
  * blocked for the calling thread (so call it before starting others) and SIGPIPE is ignored. QG_OK
  * after a clean end; QG_ERR_IO when it cannot listen; else as qg_engine_open. */

@@ -3,18 +3,18 @@
 #define QG_SERVE_SERVE_PRIV_H
 
 #include "base/limits.h"
-#include "serve/house.h"
 #include "serve/messages.h"
 #include "serve/pairs.h"
 #include "serve/serve.h"
-#include "serve/swap.h"
 #include "svc/admission.h"
 #include "svc/audit.h"
 #include "svc/cors.h"
+#include "svc/house.h"
 #include "svc/keys.h"
 #include "svc/metrics.h"
 #include "svc/policy.h"
 #include "svc/signals.h"
+#include "svc/swap.h"
 #include "svc/worker.h"
 
 #include <stdatomic.h>

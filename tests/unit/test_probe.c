@@ -2,7 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "unit.h"
 
-#include "serve/probe.h"
+#include "svc/probe.h"
 
 #include <time.h>
 

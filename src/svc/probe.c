@@ -1,4 +1,4 @@
-#include "serve/probe.h"
+#include "svc/probe.h"
 
 enum { IDLE, UNDER_WAY, WELL, FAILED, NOTHING };
 

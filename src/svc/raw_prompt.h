@@ -1,7 +1,7 @@
 /* Prompts that the caller has rendered: which part of them is the caller's, for the policy's rules.
  * What the model's own template says (its list of forbidden things, for one) is not. */
-#ifndef QG_SERVE_RAW_PROMPT_H
-#define QG_SERVE_RAW_PROMPT_H
+#ifndef QG_SVC_RAW_PROMPT_H
+#define QG_SVC_RAW_PROMPT_H
 
 #include "qguard.h"
 #include "svc/policy.h"

@@ -1,10 +1,10 @@
 /* The engines that serve at one time.  A request, or a session, keeps those that it began with, so
  * that a new model takes over between requests. */
-#ifndef QG_SERVE_HOUSE_H
-#define QG_SERVE_HOUSE_H
+#ifndef QG_SVC_HOUSE_H
+#define QG_SVC_HOUSE_H
 
-#include "serve/probe.h"
-#include "serve/raw_prompt.h"
+#include "svc/probe.h"
+#include "svc/raw_prompt.h"
 
 #include <stdatomic.h>
 
@@ -16,6 +16,7 @@ typedef struct qg_house {
     qg_engine *stream; /* with a Stream model: engine, one of its own, or NULL */
     qg_model_info stream_info;
     char *model, *stream_model; /* what they were opened by; NULL = built in, none */
+    char *typed;                /* what the model was called then; NULL = nothing */
     const char *name;           /* when none was chosen */
     const char *const *names;   /* [n_names], the first one is answered */
     size_t n_names;

@@ -1,4 +1,4 @@
-#include "serve/windows.h"
+#include "svc/window_cut.h"
 
 #include "base/mem.h"
 #include "base/status.h"

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE /* memmem */
-#include "serve/raw_prompt.h"
+#include "svc/raw_prompt.h"
 
 #include "base/buf.h"
 

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "serve/house.h"
+#include "svc/house.h"
 
 #include "base/mem.h"
 #include "base/sum.h"
@@ -16,7 +16,7 @@
 /* Without a name of its own the model is called as it was typed ("Qwen/X"), but for paths. */
 static void name_model(qg_house *h, const qg_house_options *opt)
 {
-    const char *typed = opt->typed;
+    const char *typed = h->typed;
     h->names = opt->names;
     h->n_names = opt->n_names;
     h->chosen = opt->n_names > 0;
@@ -61,7 +61,8 @@ static qg_status open_all(qg_house *h, const qg_house_options *opt, qg_err *err)
 {
     qg_options eo = *opt->engine;
 
-    if (!copy_path(&h->model, opt->model) || !copy_path(&h->stream_model, opt->stream_model))
+    if (!copy_path(&h->model, opt->model) || !copy_path(&h->stream_model, opt->stream_model) ||
+        !copy_path(&h->typed, opt->typed))
         return qg_fail(err, QG_ERR_NOMEM, "out of memory");
     /* Before opening: what changes meanwhile is then seen the next time. */
     h->print = qg_house_print(opt->model, opt->stream_model);
@@ -109,6 +110,7 @@ void qg_house_close(qg_house *h)
     qg_raw_close(&h->raw);
     qg_mfree(h->model);
     qg_mfree(h->stream_model);
+    qg_mfree(h->typed);
     qg_mfree(h);
 }
 

@@ -2,8 +2,8 @@
  * is, one token through every layer, behind all others.
  *
  * All calls from one thread, the server's; the engine outlives what it was given. */
-#ifndef QG_SERVE_PROBE_H
-#define QG_SERVE_PROBE_H
+#ifndef QG_SVC_PROBE_H
+#define QG_SVC_PROBE_H
 
 #include "qguard.h"
 

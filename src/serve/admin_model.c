@@ -1,0 +1,86 @@
+/* POST /v1/admin/model: another model takes over (svc/swap.h). */
+#include "base/mem.h"
+#include "serve/serve_priv.h"
+#include "text/json.h"
+
+#include <stdio.h>
+
+static void on_ready(void *ud, qg_http_req *req)
+{
+    qg_server *srv = ud;
+    const qg_swap *s = &srv->swap;
+    if (s->swapped)
+        qg_serve_json(req, json_pack("{s:s,s:s}", "model", srv->house->info.name, "served_as",
+                                     srv->house->names[0]));
+    else
+        qg_serve_fail(req, &(qg_serve_error){.status = 409,
+                                             .type = "ConflictError",
+                                             .code = "model_not_changed",
+                                             .message = s->err.msg});
+}
+
+static void on_gone(void *ud)
+{
+    (void)ud; /* the model takes over all the same */
+}
+
+static void on_free(void *ud)
+{
+    (void)ud;
+}
+
+static bool is_admin(const qg_server *srv, const qg_http_req *req)
+{
+    const qg_keys keys = {.keys = &srv->opt->admin_key, .n = 1};
+    return qg_keys_admit(&keys, req, NULL);
+}
+
+static qg_status read_word(const qg_http_req *req, char **word, qg_err *err)
+{
+    qg_slice model = {"", 0}, body = qg_http_body(req);
+    json_t *root = NULL;
+
+    *word = NULL;
+    if (!body.n)
+        return QG_OK;
+    QG_TRY(qg_json_parse(body, 0, &root, err));
+    qg_status rc = json_is_object(root) ? qg_json_opt_str(root, "model", &model, err)
+                                        : qg_fail(err, QG_ERR_FORMAT, "expected an object");
+    if (rc == QG_OK && model.n && !(*word = qg_memdup0(model.p, model.n)))
+        rc = qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    json_decref(root);
+    return rc;
+}
+
+void qg_serve_admin_model(qg_server *srv, qg_http_req *req)
+{
+    static const qg_http_waiter waiter = {on_ready, on_gone, on_free};
+    qg_serve_room room;
+    char *word = NULL;
+    qg_err err;
+
+    if (!srv->opt->admin_key || !is_admin(srv, req)) {
+        bool off = !srv->opt->admin_key;
+        qg_serve_fail(
+            req, &(qg_serve_error){.status = off ? 404 : 401,
+                                   .type = off ? "NotFoundError" : "AuthenticationError",
+                                   .message = off ? "Not Found" : "This asks for the admin key."});
+        return;
+    }
+    qg_status rc = read_word(req, &word, &err);
+    if (rc == QG_OK)
+        rc = qg_swap_begin(&srv->swap, word ? word : qg_swap_model(&srv->swap),
+                           qg_swap_stream_model(&srv->swap), &err);
+    qg_mfree(word);
+    if (rc == QG_OK) {
+        srv->swap.req = req;
+        qg_http_wait(req, &waiter, srv);
+        return;
+    }
+    snprintf(room.text, sizeof room.text, "%s", err.msg);
+    qg_serve_fail(
+        req, &(qg_serve_error){.status = rc == QG_ERR_FORMAT ? 400 : 409,
+                               .type = rc == QG_ERR_FORMAT ? "BadRequestError" : "ConflictError",
+                               .code = rc == QG_ERR_FORMAT ? NULL : "model_not_changed",
+                               .message = room.text});
+}
