@@ -43,7 +43,7 @@ typedef struct cli_args {
     const char *log, *cache, *policy, *audit_log, *stream_model, *threshold, *uds, *chat_template;
     const char *calibrate, *evaluate, *report, *memory;
     const char *api_key_file, *allowed_origins, *category_map;
-    const char *gen_model, *upstream_key_env, *ca_file;
+    const char *gen_model, *upstream_key_env, *ca_file, *upstreams_file;
     const char *shard, *errors, *prompt_field, *response_field, *keep, *where, *verdict_cache;
     const char *html, *tune, *other_model;
     const char *hub, *revision, *dir;

@@ -44,8 +44,11 @@ int cmd_gateway(const cli_args *args)
     qg_gateway_options opt;
     qg_err err;
 
-    if (!args->upstreams.n)
+    if (!args->upstreams.n && !args->upstreams_file)
         return cli_usage("gateway: --upstream URL is missing");
+    if (args->upstreams_file && (args->upstreams.n || args->upstream_key_env))
+        return cli_usage("gateway: --upstreams FILE says it all: --upstream and --upstream-key-env "
+                         "do not go with it");
     const char *key = getenv("QGUARD_API_KEY");
     if (key && *key && !local.api_keys.n)
         local.api_keys.at[local.api_keys.n++] = key;
@@ -54,6 +57,7 @@ int cmd_gateway(const cli_args *args)
     opt.engine.model = args->stream_model; /* QGUARD_MODEL is a Gen model, as a rule */
     opt.upstreams = local.upstreams.at;
     opt.n_upstreams = (size_t)local.upstreams.n;
+    opt.upstreams_file = args->upstreams_file;
     if (!take_key(args, &opt))
         return EXIT_FAILED;
     opt.ca_file = args->ca_file;

@@ -64,7 +64,6 @@ typedef struct qg_gate {
     const qg_gateway_options *opt;
     qg_engine *stream, *gen; /* gen NULL: stream judges prompts */
     qg_model_info info, gen_info;
-    qg_upstreams *upstreams;
     qg_client *client;
     qg_worker *worker; /* reads and encodes what is long */
     /* the front's */
@@ -79,10 +78,15 @@ typedef struct qg_gate {
     bool stopping;
     /* any thread, under desk */
     pthread_mutex_t desk;
+    qg_upstreams *upstreams; /* see qg_gate_upstreams */
     qg_metrics *metrics;
     qg_audit *audit; /* NULL: none is kept */
     qg_gate_counts counts;
 } qg_gate;
+
+/* The upstreams that are asked now, with a reference; any thread.  A request keeps those it began
+ * with. */
+qg_upstreams *qg_gate_upstreams(qg_gate *g);
 
 /* A line for the log; any thread. */
 void qg_gate_note(qg_gate *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -175,8 +179,9 @@ struct qg_relay {
     qg_status gen_rc;
     qg_result *gen_result;
     qg_hearing *hearings, *base;
-    qg_attempt *attempt; /* the call under way; NULL = none */
-    uint64_t tried;      /* upstreams, since the last answer was begun */
+    qg_attempt *attempt;     /* the call under way; NULL = none */
+    qg_upstreams *upstreams; /* a reference; from START on */
+    uint64_t tried;          /* of them, since the last answer was begun */
     int32_t n_regenerated;
     qg_reply *reply;
     bool fed; /* bytes of an answer are in the reply */

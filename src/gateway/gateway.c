@@ -90,11 +90,51 @@ static qg_status open_policy(const qg_gateway_options *opt, qg_policy **out, qg_
     return opt->policy ? qg_policy_open(out, opt->policy, err) : qg_policy_default(out, err);
 }
 
+static qg_status open_upstreams(const qg_gateway_options *opt, qg_upstreams **out, qg_err *err)
+{
+    return opt->upstreams_file ? qg_upstreams_read(out, opt->upstreams_file, err)
+                               : qg_upstreams_of_words(out, opt->upstreams, opt->n_upstreams,
+                                                       opt->upstream_key, err);
+}
+
+qg_upstreams *qg_gate_upstreams(qg_gate *g)
+{
+    pthread_mutex_lock(&g->desk);
+    qg_upstreams *list = g->upstreams;
+    qg_upstreams_ref(list);
+    pthread_mutex_unlock(&g->desk);
+    return list;
+}
+
+static void reload_upstreams(qg_gate *g)
+{
+    qg_upstreams *fresh, *old;
+    qg_err err;
+    size_t n = 0;
+    qg_upstream_state state;
+    if (!g->opt->upstreams_file)
+        return;
+    if (qg_upstreams_read(&fresh, g->opt->upstreams_file, &err) != QG_OK) {
+        qg_gate_note(g, "upstreams not reloaded, the old ones stay: %s", err.msg);
+        return;
+    }
+    while (qg_upstreams_at(fresh, n, &state))
+        n++;
+    pthread_mutex_lock(&g->desk);
+    old = g->upstreams;
+    qg_upstreams_inherit(fresh, old);
+    g->upstreams = fresh;
+    pthread_mutex_unlock(&g->desk);
+    qg_upstreams_unref(old);
+    qg_gate_note(g, "upstreams reloaded (%zu)", n);
+}
+
 /* What is wrong changes nothing; requests under way keep what they began with. */
 static void reload(qg_gate *g)
 {
     qg_policy *fresh;
     qg_err err;
+    reload_upstreams(g);
     if (qg_keys_load(&g->keys, &err) != QG_OK)
         qg_gate_note(g, "keys not reloaded, the old ones stay: %s", err.msg);
     else if (g->keys.path)
@@ -173,8 +213,7 @@ static qg_status open_engines(qg_gate *g, qg_err *err)
 static qg_status open_desk(qg_gate *g, qg_err *err)
 {
     const qg_gateway_options *opt = g->opt;
-    QG_TRY(
-        qg_upstreams_open(&g->upstreams, opt->upstreams, opt->n_upstreams, opt->upstream_key, err));
+    QG_TRY(open_upstreams(opt, &g->upstreams, err));
     QG_TRY(qg_keys_load(&g->keys, err));
     QG_TRY(open_policy(opt, &g->policy, err));
     QG_TRY(qg_metrics_open(&g->metrics, err));
@@ -189,7 +228,7 @@ static void close_desk(qg_gate *g)
     qg_metrics_close(g->metrics);
     qg_policy_unref(g->policy);
     qg_keys_free(&g->keys);
-    qg_upstreams_close(g->upstreams);
+    qg_upstreams_unref(g->upstreams);
 }
 
 static qg_status listen_and_run(qg_gate *g, qg_err *err)

@@ -11,14 +11,15 @@ typedef enum qg_gateway_log {
 } qg_gateway_log;
 
 typedef struct qg_gateway_options {
-    const char *const *upstreams; /* [n_upstreams] "URL" or "MODELS=URL", see gateway/upstream.h */
+    const char *const *upstreams; /* [n_upstreams] "URL" or "MODEL=URL", see gateway/upstream.h */
     size_t n_upstreams;
-    const char *upstream_key; /* sent to them; NULL = what the client sends, when the gateway asks
-                                 for no key of its own */
-    const char *ca_file;      /* authorities for https upstreams; NULL = the system's */
-    qg_options engine;        /* the Stream model and how to open it; model NULL = the built-in */
-    const char *gen_model;    /* judges prompts; NULL = the Stream model does */
-    const char *host;         /* default "127.0.0.1" */
+    const char *upstreams_file; /* instead of them; read again on SIGHUP; NULL = none */
+    const char *upstream_key;   /* sent to them; NULL = what the client sends, when the gateway asks
+                                   for no key of its own */
+    const char *ca_file;        /* authorities for https upstreams; NULL = the system's */
+    qg_options engine;          /* the Stream model and how to open it; model NULL = the built-in */
+    const char *gen_model;      /* judges prompts; NULL = the Stream model does */
+    const char *host;           /* default "127.0.0.1" */
     uint16_t port; /* default 8080; 0 = any free one, told in the first line of the log */
     qg_http_limits http;
     const char *const *api_keys; /* [n_api_keys] asked of clients; none: no key is asked for */
@@ -39,7 +40,7 @@ typedef struct qg_gateway_options {
 void qg_gateway_options_init(qg_gateway_options *opt);
 
 /* Opens policy and engines, listens, serves until SIGTERM or SIGINT, drains (a second signal ends
- * that) and closes; SIGHUP reads keys and policy again.  Logs "listening on http://HOST:PORT" when
+ * that) and closes; SIGHUP reads keys, policy and upstreams again.  Logs "listening on http://HOST:PORT" when
  * ready.  Signals as qg_serve: call it before starting threads.  QG_OK after a clean end;
  * QG_ERR_IO when it cannot listen; QG_ERR_ARG: an upstream; else as qg_engine_open. */
 qg_status qg_gateway(const qg_gateway_options *opt, qg_err *err);

@@ -10,6 +10,7 @@ enum { LONGEST = 8 * 1024 * 1024, TIMEOUT_MS = 30000 };
 typedef struct pass {
     qg_gate *gate;
     qg_http_req *req;
+    qg_upstreams *upstreams; /* a reference */
     const qg_upstream *upstream;
     qg_client_call *call;
     qg_buf body;
@@ -37,7 +38,7 @@ static void on_done(void *ud, const qg_client_end *end)
     pass *p = ud;
     p->cause = end->cause;
     bool well = end->cause == QG_CLIENT_WHOLE && end->status < 500;
-    qg_upstream_done(p->gate->upstreams, p->upstream, well ? QG_UPSTREAM_WELL : QG_UPSTREAM_FAILED,
+    qg_upstream_done(p->upstreams, p->upstream, well ? QG_UPSTREAM_WELL : QG_UPSTREAM_FAILED,
                      qg_now_us());
     qg_http_post(p->req);
 }
@@ -80,6 +81,7 @@ static void on_free(void *ud)
     pass *p = ud;
     qg_client_release(p->call);
     qg_buf_free(&p->body);
+    qg_upstreams_unref(p->upstreams);
     qg_mfree(p);
 }
 
@@ -112,7 +114,8 @@ static qg_status start(pass *p, qg_slice path)
                                        .n_headers = n,
                                        .body = body.n ? body : qg_slice_of(NULL, 0),
                                        .total_ms = TIMEOUT_MS,
-                                       .decode = true};
+                                       .decode = true,
+                                       .ca_file = p->upstream->ca_file};
     return qg_client_start(p->gate->client, &request, &events, p, &p->call, NULL);
 }
 
@@ -145,10 +148,11 @@ bool qg_gate_may_pass(const qg_policy *policy, qg_slice path)
 void qg_gate_pass(qg_gate *g, qg_http_req *req, qg_slice path)
 {
     static const qg_http_waiter waiter = {on_ready, on_gone, on_free};
-    const qg_upstream *u = qg_upstreams_pick(g->upstreams, qg_slice_of(NULL, 0), 0, qg_now_us());
+    qg_upstreams *list = qg_gate_upstreams(g);
+    const qg_upstream *u = qg_upstreams_pick(list, qg_slice_of(NULL, 0), 0, qg_now_us());
     pass *p = u ? qg_calloc(1, sizeof *p) : NULL;
     if (p) {
-        *p = (pass){.gate = g, .req = req, .upstream = u};
+        *p = (pass){.gate = g, .req = req, .upstreams = list, .upstream = u};
         qg_buf_init(&p->body, LONGEST);
         if (start(p, path) == QG_OK) {
             qg_http_wait(req, &waiter, p);
@@ -157,6 +161,7 @@ void qg_gate_pass(qg_gate *g, qg_http_req *req, qg_slice path)
         qg_mfree(p);
     }
     if (u)
-        qg_upstream_done(g->upstreams, u, QG_UPSTREAM_NOTHING, 0);
+        qg_upstream_done(list, u, QG_UPSTREAM_NOTHING, 0);
+    qg_upstreams_unref(list);
     qg_gate_fail(req, 503, "unavailable", "The upstream cannot be called.");
 }

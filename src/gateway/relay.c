@@ -21,6 +21,7 @@ static void dispose(qg_relay *r)
     if (r->gen_job)
         qg_job_release(r->gen_job);
     qg_policy_unref(r->policy);
+    qg_upstreams_unref(r->upstreams);
     qg_buf_free(&r->out);
     pthread_mutex_destroy(&r->lock);
     for (size_t i = 0; i < r->n_headers; i++)
@@ -387,6 +388,7 @@ static void start(qg_relay *r)
 {
     qg_gate *g = r->gate;
     r->begun = r->listed = true;
+    r->upstreams = qg_gate_upstreams(g);
     r->next = g->relays;
     if (g->relays)
         g->relays->prev = r;
@@ -402,7 +404,7 @@ static void start(qg_relay *r)
     else if (r->read_rc != QG_OK)
         qg_relay_fail(r, QG_GATE_REFUSED, r->read_rc == QG_ERR_NOMEM ? 503 : 400, "invalid_request",
                       r->err.msg);
-    else if (!qg_upstreams_has(g->upstreams, r->asked->model))
+    else if (!qg_upstreams_has(r->upstreams, r->asked->model))
         qg_relay_fail(r, QG_GATE_REFUSED, 404, "model_not_found",
                       "No upstream of this gateway has the model.");
     else

@@ -74,7 +74,7 @@ static bool is_failure(int status)
 
 static bool another_left(const qg_relay *r)
 {
-    return qg_upstreams_left(r->gate->upstreams, r->asked->model, r->tried);
+    return qg_upstreams_left(r->upstreams, r->asked->model, r->tried);
 }
 
 static qg_status open_reply(qg_relay *r, bool stream)
@@ -176,7 +176,7 @@ static void count_end(const qg_attempt *a, const qg_client_end *end)
     qg_upstream_word word = a->bad || (!ours && end->cause != QG_CLIENT_WHOLE) ? QG_UPSTREAM_FAILED
                             : ours && !end->status                             ? QG_UPSTREAM_NOTHING
                                                                                : QG_UPSTREAM_WELL;
-    qg_upstream_done(g->upstreams, a->upstream, word, qg_now_us());
+    qg_upstream_done(a->relay->upstreams, a->upstream, word, qg_now_us());
     if (end->cause == QG_CLIENT_WHOLE || ours)
         return;
     pthread_mutex_lock(&g->desk);
@@ -229,14 +229,14 @@ static qg_status start(qg_relay *r, qg_attempt *a)
         .total_ms = opt->total_ms,
         .buffer_bytes = BUFFER_BYTES,
         .decode = true,
+        .ca_file = a->upstream->ca_file,
     };
     return qg_client_start(r->gate->client, &request, &events, a, &a->call, NULL);
 }
 
 bool qg_relay_call(qg_relay *r)
 {
-    qg_gate *g = r->gate;
-    const qg_upstream *u = qg_upstreams_pick(g->upstreams, r->asked->model, r->tried, qg_now_us());
+    const qg_upstream *u = qg_upstreams_pick(r->upstreams, r->asked->model, r->tried, qg_now_us());
     qg_attempt *a = u ? qg_calloc(1, sizeof *a) : NULL;
     if (a) {
         a->relay = r;
@@ -252,7 +252,7 @@ bool qg_relay_call(qg_relay *r)
         qg_relay_unref(r);
     }
     if (u)
-        qg_upstream_done(g->upstreams, u, QG_UPSTREAM_NOTHING, 0);
+        qg_upstream_done(r->upstreams, u, QG_UPSTREAM_NOTHING, 0);
     qg_relay_fail(r, u ? QG_GATE_FAILED : QG_GATE_UPSTREAM, 503, "unavailable",
                   "The upstream cannot be called.");
     return false;

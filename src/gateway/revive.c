@@ -9,6 +9,7 @@ enum { TRY_MS = 5000 };
 typedef struct
 try {
     qg_gate *gate;
+    qg_upstreams *upstreams; /* a reference */
     const qg_upstream *upstream;
 }
 try;
@@ -25,9 +26,10 @@ static void on_done(void *ud, const qg_client_end *end)
 {
     try *t = ud;
     bool well = end->cause == QG_CLIENT_WHOLE && end->status < 500;
-    qg_upstream_tried(t->gate->upstreams, t->upstream, well, qg_now_us());
+    qg_upstream_tried(t->upstreams, t->upstream, well, qg_now_us());
     if (well)
         qg_gate_note(t->gate, "upstream %s is back", t->upstream->url);
+    qg_upstreams_unref(t->upstreams);
     qg_mfree(t);
 }
 
@@ -39,21 +41,30 @@ static qg_status start(try *t)
     snprintf(bearer, sizeof bearer, "Bearer %s", t->upstream->key);
     const qg_client_header header = {"Authorization", bearer};
     const qg_client_request request = {
-        .url = url, .headers = &header, .n_headers = *t->upstream->key ? 1 : 0, .total_ms = TRY_MS};
+        .url = url,
+        .headers = &header,
+        .n_headers = *t->upstream->key ? 1 : 0,
+        .total_ms = TRY_MS,
+        .ca_file = t->upstream->ca_file,
+    };
     return qg_client_start(t->gate->client, &request, &events, t, NULL, NULL);
 }
 
 void qg_gate_try_upstreams(qg_gate *g, int64_t now)
 {
     const qg_upstream *u;
-    while (!g->stopping && (u = qg_upstreams_due(g->upstreams, now))) {
+    qg_upstreams *list = qg_gate_upstreams(g);
+    while (!g->stopping && (u = qg_upstreams_due(list, now))) {
         try *t = qg_malloc(sizeof *t);
         if (t) {
-            *t = (try){g, u};
+            *t = (try){g, list, u};
+            qg_upstreams_ref(list);
             if (start(t) == QG_OK)
                 continue;
+            qg_upstreams_unref(list);
             qg_mfree(t);
         }
-        qg_upstream_tried(g->upstreams, u, false, now);
+        qg_upstream_tried(list, u, false, now);
     }
+    qg_upstreams_unref(list);
 }

@@ -66,6 +66,7 @@ typedef struct qg_client_request {
     size_t buffer_bytes; /* receive buffer, the longest data(); 0 = 16 KiB, 1 KiB at least */
     bool decode;         /* undo gzip, deflate, br, zstd of the answer, in bounded memory; asks for
                             "identity" unless the headers say otherwise */
+    const char *ca_file; /* PEM, instead of the client's authorities; NULL = those */
     int redirects;       /* followed at most so many; of GET and HEAD alone */
     /* May this address be called?  Asked for each redirect, which must not leave https; on another
      * host Authorization and Cookie are left out.  NULL = the same scheme, host and port only. */

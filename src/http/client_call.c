@@ -348,7 +348,7 @@ static qg_status add_headers(qg_client_call *call, const qg_client_request *r, q
 /* The first code that is not CURLE_OK stays. */
 #define SET(option, value) (rc = rc ? rc : curl_easy_setopt(e, option, value))
 
-static CURLcode set_safety(qg_client_call *call)
+static CURLcode set_safety(qg_client_call *call, const qg_client_request *r)
 {
     const qg_client *c = call->client;
     CURL *e = call->easy;
@@ -359,8 +359,8 @@ static CURLcode set_safety(qg_client_call *call)
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    if (c->ca_file)
-        SET(CURLOPT_CAINFO, c->ca_file);
+    if (r->ca_file || c->ca_file)
+        SET(CURLOPT_CAINFO, r->ca_file ? r->ca_file : c->ca_file);
     if (!c->proxy_env)
         SET(CURLOPT_PROXY, "");
     SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -420,7 +420,7 @@ static qg_status prepare(qg_client_call *call, const qg_client_request *r, qg_er
     call->body = r->body.p ? qg_memdup0(r->body.p, r->body.n) : NULL;
     call->n_body = r->body.n;
     call->easy = curl_easy_init();
-    if (!call->url || (r->body.p && !call->body) || !call->easy || set_safety(call) ||
+    if (!call->url || (r->body.p && !call->body) || !call->easy || set_safety(call, r) ||
         set_request(call, r) || set_events(call))
         return qg_fail(err, QG_ERR_NOMEM, "out of memory for an HTTP call");
     call->get =

@@ -21,8 +21,8 @@ def fake_gateway_binary():
 @pytest.fixture
 def upstream():
     with contextlib.ExitStack() as stack:
-        def make(script):
-            one = Upstream(script)
+        def make(script, tls=None):
+            one = Upstream(script, tls)
             stack.callback(one.close)
             return one
         yield make

@@ -61,6 +61,7 @@ int main(int argc, char **argv)
         {"--upstream-key", NULL, &opt.upstream_key},
         {"--ca-file", NULL, &opt.ca_file},
         {"--policy", NULL, &opt.policy},
+        {"--upstreams", NULL, &opt.upstreams_file},
         {"--audit-log", NULL, &opt.audit_log},
         {"--api-key-file", NULL, &opt.api_key_file},
         {"--model", NULL, &opt.engine.model},

@@ -14,9 +14,9 @@ from wire import Raw, Server, request  # noqa: E402
 class Upstream(Peer):
     """A peer whose scripts get a Connection (send(), event(), head() …) and what was Asked."""
 
-    def __init__(self, script):
+    def __init__(self, script, tls=None):
         self.aborted = threading.Event()
-        super().__init__(script)
+        super().__init__(script, tls)
 
     def wrap(self, sock):
         return Connection(sock, self.aborted)
