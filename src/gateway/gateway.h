@@ -40,9 +40,9 @@ typedef struct qg_gateway_options {
 void qg_gateway_options_init(qg_gateway_options *opt);
 
 /* Opens policy and engines, listens, serves until SIGTERM or SIGINT, drains (a second signal ends
- * that) and closes; SIGHUP reads keys, policy and upstreams again.  Logs "listening on http://HOST:PORT" when
- * ready.  Signals as qg_serve: call it before starting threads.  QG_OK after a clean end;
- * QG_ERR_IO when it cannot listen; QG_ERR_ARG: an upstream; else as qg_engine_open. */
+ * that) and closes; SIGHUP reads keys, policy and upstreams again.  Logs "listening on
+ * http://HOST:PORT" when ready.  Signals as qg_serve: call it before starting threads.  QG_OK after
+ * a clean end; QG_ERR_IO when it cannot listen; QG_ERR_ARG: an upstream; else as qg_engine_open. */
 qg_status qg_gateway(const qg_gateway_options *opt, qg_err *err);
 
 #endif
