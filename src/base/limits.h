@@ -32,6 +32,9 @@
 #define QG_MAX_TEXT_BYTES (64u * 1024 * 1024)
 #define QG_MAX_JSON_DEPTH 64 /* nesting; stops stack exhaustion */
 
+/* lines of a log that its reader has not taken yet, some 1,500 requests; more are only counted */
+#define QG_LINE_LOG_BYTES (256u * 1024)
+
 /* threads of one pool; far above any machine this is built for, stops a typing mistake */
 #define QG_MAX_THREADS 1024
 

@@ -1,4 +1,5 @@
 #include "cli/io.h"
+#include "cli/serve_log.h"
 #include "gateway/gateway.h"
 
 #include <stdlib.h>
@@ -6,11 +7,7 @@
 
 static void log_line(void *ud, qg_gateway_log level, const char *line)
 {
-    const cli_args *args = ud;
-    bool quiet = args->log && !strcmp(args->log, "quiet");
-    bool notes = args->log && !strcmp(args->log, "note");
-    if (!quiet && !(notes && level == QG_GATEWAY_LOG_ACCESS))
-        fprintf(stderr, "qguard: %s\n", line);
+    cli_log_add(ud, level == QG_GATEWAY_LOG_ACCESS, line);
 }
 
 /* The upstream's key: from a variable, since a command line is for everybody to read. */
@@ -42,6 +39,7 @@ int cmd_gateway(const cli_args *args)
 {
     cli_args local = *args;
     qg_gateway_options opt;
+    cli_log log;
     qg_err err;
 
     if (!args->upstreams.n && !args->upstreams_file)
@@ -72,6 +70,10 @@ int cmd_gateway(const cli_args *args)
     opt.header_ms = args->upstream_timeout_s * 1000;
     opt.stall_ms = args->upstream_stall_s * 1000;
     opt.log = log_line;
-    opt.log_ud = &local;
-    return qg_gateway(&opt, &err) == QG_OK ? EXIT_DONE : cli_fail(&err);
+    opt.log_ud = &log;
+    qg_status rc = cli_log_open(&log, args, &err);
+    if (rc == QG_OK)
+        rc = qg_gateway(&opt, &err);
+    cli_log_close(&log);
+    return rc == QG_OK ? EXIT_DONE : cli_fail(&err);
 }

@@ -1,6 +1,7 @@
 #include "base/mem.h"
 #include "cli/find_model.h"
 #include "cli/io.h"
+#include "cli/serve_log.h"
 #include "hub/repo.h"
 #include "serve/serve.h"
 
@@ -10,11 +11,7 @@
 
 static void log_line(void *ud, qg_serve_log level, const char *line)
 {
-    const cli_args *args = ud;
-    bool quiet = args->log && !strcmp(args->log, "quiet");
-    bool notes = args->log && !strcmp(args->log, "note");
-    if (!quiet && !(notes && level == QG_SERVE_LOG_ACCESS))
-        fprintf(stderr, "qguard: %s\n", line);
+    cli_log_add(ud, level == QG_SERVE_LOG_ACCESS, line);
 }
 
 /* Repositories by what the hub's cache has now; everything else is what it is. */
@@ -30,6 +27,7 @@ int cmd_serve(const cli_args *args)
 {
     cli_args local = *args;
     qg_serve_options opt;
+    cli_log log;
     qg_err err;
 
     if (args->n_positional && args->model)
@@ -80,6 +78,10 @@ int cmd_serve(const cli_args *args)
     opt.probe_ms = args->probe_ms;
     opt.request_timeout_ms = args->request_timeout_s * 1000;
     opt.log = log_line;
-    opt.log_ud = &local;
-    return qg_serve(&opt, &err) == QG_OK ? EXIT_DONE : cli_fail(&err);
+    opt.log_ud = &log;
+    qg_status rc = cli_log_open(&log, args, &err);
+    if (rc == QG_OK)
+        rc = qg_serve(&opt, &err);
+    cli_log_close(&log);
+    return rc == QG_OK ? EXIT_DONE : cli_fail(&err);
 }
