@@ -5,8 +5,6 @@
 
 latency     rows over so many kept connections to the real engine: what a client waited beyond the time that the access
             log says the engine took; without the first row of each connection, which all come at once.
-latency     rows over so many kept connections to the real engine: what a client waited beyond the time that the access
-            log says the engine took; without the first row of each connection, which all come at once.
 overhead    the server on an engine that answers after exactly --sleep-ms (the tests' fake one), asked by wrk over so many
             kept connections: what is beyond that time.  Needs `wrk`.
 throughput  the same rows through `qguard check --jsonl` and through POST /v1/guard over so many connections, in turn,
@@ -14,7 +12,6 @@ throughput  the same rows through `qguard check --jsonl` and through POST /v1/gu
 Rows of CSV: engine,version,dtype,workload,metric,value,unit,threads,notes (as `qguard bench`).
 """
 import argparse
-import asyncio
 import json
 import pathlib
 import re
@@ -126,41 +123,26 @@ class Command:
         self.process.wait()
 
 
-async def connection(port, rows, took):
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    while rows:
-        body, number, start = rows.pop().encode(), len(rows), time.monotonic()
-        writer.write(b"POST /v1/guard HTTP/1.1\r\nHost: x\r\nX-Request-Id: row-%d\r\nContent-Length: %d\r\n\r\n%s"
-                     % (number, len(body), body))
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise SystemExit(f"{head!r}")
-        await reader.readexactly(int(re.search(rb"(?i)content-length: (\d+)", head)[1]))
-        took[number] = (time.monotonic() - start) * 1000
-    writer.close()
-
-
-async def over_http(port, rows, connections, took=None):
-    """Rows a second; took gets the milliseconds of each, by its number from the end."""
-    left, start, took = list(reversed(rows)), time.monotonic(), {} if took is None else took
-    await asyncio.gather(*(connection(port, left, took) for _ in range(connections)))
-    return len(rows) / (time.monotonic() - start)
+def over_http(args, port, rows, connections):
+    """Rows a second, and the milliseconds that each row took, from a client written in C."""
+    said = subprocess.run([args.build / "bench/bench_http_load", str(port), str(connections)], capture_output=True, text=True,
+                          check=True, input="".join(row + "\n" for row in rows)).stdout.splitlines()
+    return len(rows) / float(said[0]), [float(line.split()[1]) for line in said[1:]]
 
 
 # ---- latency ------------------------------------------------------------------------------------
 
 def latency(args):
-    took = {}
     with Server([args.build / "qguard", "serve", "--port", "0", "--log", "access", *model_options(args)]) as server:
-        asyncio.run(over_http(server.port, rows_of(8), 8))
-        asyncio.run(over_http(server.port, rows_of(args.rows), args.connections, took))
+        over_http(args, server.port, rows_of(8), 8)
+        rate, took = over_http(args, server.port, rows_of(args.rows), args.connections)
         time.sleep(0.2)
         log = pathlib.Path(server.log.name).read_text()
     said = re.findall(r" ([\d.]+) ms \(engine ([\d.]+) ms\), \d+ bytes, row-(\d+),", log)[8:]
-    said = [one for one in said if int(one[2]) < args.rows - args.connections]  # not the burst at the beginning
+    said = [one for one in said if int(one[2]) >= args.connections]  # not the burst at the beginning
     inside = sorted(float(total) - float(engine) for total, engine, _ in said)
     seen = sorted(took[int(number)] - float(engine) for _, engine, number in said)
-    notes = f"{len(said)} rows; {args.connections} connections; {args.model or 'built-in model'}"
+    notes = f"{len(said)} rows; {rate:.0f} a second; {args.connections} connections; {args.model or 'built-in model'}"
     for what, values in (("in the server", inside), ("seen by the client", seen)):
         for p in (50, 99):
             row("latency", f"p{p} beyond the engine, {what}", values[min(len(values) - 1, len(values) * p // 100)], "ms", notes)
@@ -170,10 +152,10 @@ def throughput(args):
     command = Command(args)
     both = {"engine": [], "HTTP": []}
     with Server([args.build / "qguard", "serve", "--port", "0", "--log", "note", *model_options(args)]) as server:
-        asyncio.run(over_http(server.port, rows_of(8), 8))
+        over_http(args, server.port, rows_of(8), 8)
         for turn in range(args.turns):
             both["engine"].append(command.run(rows_of(args.rows)))
-            both["HTTP"].append(asyncio.run(over_http(server.port, rows_of(args.rows), args.connections)))
+            both["HTTP"].append(over_http(args, server.port, rows_of(args.rows), args.connections)[0])
     command.close()
     notes = f"{args.rows} rows; {args.connections} at a time; {args.model or 'built-in model'}"
     for what, values in both.items():
