@@ -159,6 +159,7 @@ static void turn(qg_client *c)
             mask |= CURL_CSELECT_ERR;
         curl_multi_socket_action(c->multi, fd, mask, &running);
     }
+    collect(c); /* before a new call is given a connection that should not be used again */
     run_notes(c);
     timers(c);
     collect(c);

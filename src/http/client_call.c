@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 enum { BUFFER_BYTES = 16 * 1024, LEAST_BUFFER_BYTES = 1024 };
 
@@ -65,6 +66,8 @@ static size_t on_body(char *p, size_t size, size_t n, void *ud)
     call->last_us = qg_clock_us();
     if (call->redirecting || n == 0)
         return n;
+    if (!call->headed) /* behind an unasked-for 101 curl takes all that comes for a body */
+        return 0;
     if (atomic_load(&call->paused)) {
         call->held = true;
         return CURL_WRITEFUNC_PAUSE;
@@ -205,8 +208,43 @@ static void follow(qg_client_call *call)
         qg_client_call_end(call, QG_CLIENT_NOMEM, "out of memory");
 }
 
+/* Bytes behind an answer's end would be read as the answer to the next call on the connection,
+ * which is another client's: such a connection is used no more. */
+static void leave_connection(const qg_client_call *call)
+{
+    curl_socket_t fd = CURL_SOCKET_BAD;
+    char byte;
+    if (curl_easy_getinfo(call->easy, CURLINFO_ACTIVESOCKET, &fd) == CURLE_OK &&
+        fd != CURL_SOCKET_BAD && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+        shutdown(fd, SHUT_RDWR);
+}
+
+/* Bytes that came later still are no answer: once more, on a new connection. */
+static bool try_again(qg_client_call *call, CURLcode code)
+{
+    long fresh = 1;
+    if (call->again || call->headed || call->big_head || call->refused ||
+        curl_easy_getinfo(call->easy, CURLINFO_NUM_CONNECTS, &fresh) != CURLE_OK || fresh > 0 ||
+        (code != CURLE_UNSUPPORTED_PROTOCOL && code != CURLE_WEIRD_SERVER_REPLY &&
+         code != CURLE_HTTP2_STREAM && code != CURLE_RECV_ERROR && code != CURLE_SEND_ERROR &&
+         code != CURLE_GOT_NOTHING))
+        return false;
+    call->again = true;
+    call->head_bytes = 0;
+    call->fault[0] = 0;
+    curl_multi_remove_handle(call->client->multi, call->easy);
+    curl_easy_setopt(call->easy, CURLOPT_FRESH_CONNECT, 1L);
+    if (curl_multi_add_handle(call->client->multi, call->easy))
+        qg_client_call_end(call, QG_CLIENT_NOMEM, "out of memory");
+    return true;
+}
+
 void qg_client_call_over(qg_client_call *call, CURLcode code)
 {
+    if (code == CURLE_OK)
+        leave_connection(call);
+    else if (try_again(call, code))
+        return;
     if (code == CURLE_OK && call->redirecting) {
         follow(call);
         return;

@@ -46,6 +46,7 @@ struct qg_client_call {
     bool redirecting; /* … and says to go on elsewhere */
     bool refused;     /* an event returned false */
     bool big_head;    /* header block beyond the limit */
+    bool again;       /* tried a second time, on a connection of its own */
     int32_t header_ms, stall_ms;
     int64_t start_us, last_us; /* of the last byte */
     size_t head_bytes;
