@@ -324,6 +324,64 @@ static qg_status read_turns(asked *q, qg_err *err)
     }
 }
 
+/* Servers in Go (Ollama, LocalAI) read names without regard to case, and the last of them counts:
+ * what is called "Messages" must not reach them unjudged beside what is called "messages". */
+static bool folds_to(const char *key, const char *name)
+{
+    while (*key && *name) {
+        unsigned char c = (unsigned char)*key;
+        if (c == 0xC5 && (unsigned char)key[1] == 0xBF) { /* ſ */
+            c = 's';
+            key += 1;
+        } else if (c == 0xE2 && (unsigned char)key[1] == 0x84 && (unsigned char)key[2] == 0xAA) {
+            c = 'k'; /* the sign for Kelvin */
+            key += 2;
+        } else if (c >= 'A' && c <= 'Z') {
+            c = (unsigned char)(c + 'a' - 'A');
+        }
+        if (c != (unsigned char)*name)
+            return false;
+        key++;
+        name++;
+    }
+    return !*key && !*name;
+}
+
+static qg_status check_names(const json_t *object, qg_err *err)
+{
+    static const char *const names[] = {
+        "messages", "prompt",    "suffix",     "input",         "instructions",
+        "system",   "model",     "stream",     "role",          "content",
+        "text",     "refusal",   "tool_calls", "function_call", "function",
+        "name",     "arguments", "thinking",   "reasoning",     "reasoning_content",
+        "output",   "type",      "n"};
+    const char *key;
+    json_t *value;
+    json_object_foreach ((json_t *)object, key, value)
+        for (size_t i = 0; i < QG_COUNT(names); i++)
+            if (strcmp(key, names[i]) != 0 && folds_to(key, names[i]))
+                return qg_fail(err, QG_ERR_FORMAT, "\"%s\" is spelt \"%s\".", key, names[i]);
+    return QG_OK;
+}
+
+/* Of the request, its messages, their parts and calls. */
+static qg_status check_all_names(const json_t *value, int depth, qg_err *err)
+{
+    static const char *const inside[] = {"messages",   "input",    "content",
+                                         "tool_calls", "function", "function_call"};
+    size_t i;
+    json_t *item;
+    json_array_foreach (value, i, item)
+        if (depth > 0)
+            QG_TRY(check_all_names(item, depth - 1, err));
+    if (!json_is_object(value))
+        return QG_OK;
+    QG_TRY(check_names(value, err));
+    for (i = 0; i < QG_COUNT(inside) && depth > 0; i++)
+        QG_TRY(check_all_names(json_object_get(value, inside[i]), depth - 1, err));
+    return QG_OK;
+}
+
 static qg_status read_options(asked *q, qg_err *err)
 {
     int64_t n = 1;
@@ -362,6 +420,8 @@ qg_status qg_asked_open(qg_asked **out, qg_proto proto, qg_slice body, qg_err *e
     qg_status rc = qg_json_parse(body, 0, &q->tree, err);
     if (rc == QG_OK && !json_is_object(q->tree))
         rc = qg_fail(err, QG_ERR_FORMAT, "The body must be a JSON object.");
+    if (rc == QG_OK)
+        rc = check_all_names(q->tree, 2 * DEPTH, err);
     if (rc == QG_OK)
         rc = read_options(q, err);
     if (rc == QG_OK)

@@ -38,6 +38,22 @@ static const struct {
     {QG_PROTO_CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\",\"content\":\"b\"}]}",
      NULL},
     {QG_PROTO_CHAT, "{\"stream\":1,\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}", NULL},
+    /* names that a server in Go takes for the same */
+    {QG_PROTO_CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"Messages\":[]}", NULL},
+    {QG_PROTO_CHAT,
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"me\\u017f\\u017fages\":1}", NULL},
+    {QG_PROTO_CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\",\"CONTENT\":\"b\"}]}",
+     NULL},
+    {QG_PROTO_CHAT,
+     "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\",\"Text\":"
+     "\"b\"}]}]}",
+     NULL},
+    {QG_PROTO_COMPLETIONS, "{\"prompt\":\"a\",\"Prompt\":\"b\"}", NULL},
+    {QG_PROTO_CHAT,
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"tools\":[{\"function\":{"
+     "\"parameters\":{"
+     "\"properties\":{\"Content\":{}}}}}]}",
+     "user:a"},
     {QG_PROTO_COMPLETIONS, "{\"prompt\":\"hi\",\"suffix\":\"end\"}", "user:hi\nend"},
     {QG_PROTO_COMPLETIONS, "{\"prompt\":[\"a\",\"b\"]}", "user:a\nb"},
     {QG_PROTO_COMPLETIONS, "{\"prompt\":[1,2]}", "user:/1"},
