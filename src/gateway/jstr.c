@@ -2,6 +2,8 @@
 
 #include "text/utf8.h"
 
+#include <ctype.h>
+
 /* First byte from p on that is a quote, a backslash or a control character; *high tells of bytes
  * past ASCII on the way. */
 static const char *plain_run(const char *p, const char *end, bool *high)
@@ -94,6 +96,64 @@ qg_status qg_jstr_decode(qg_slice raw, qg_buf *out)
             QG_TRY(qg_buf_add(out, text, n));
         }
     }
+    return QG_OK;
+}
+
+/* Bytes of the inner escape at p, all of them hex digits where there should be some: 0 = it is
+ * none, more than there are = its end is still to come. */
+static size_t inner_length(const char *p, const char *end)
+{
+    size_t n = (size_t)(end - p);
+    if (n < 2)
+        return 2;
+    if (p[1] != 'u')
+        return 0;
+    for (size_t i = 2; i < 6 && i < n; i++)
+        if (!isxdigit((unsigned char)p[i]))
+            return 0;
+    return 6;
+}
+
+/* The same of a pair of surrogates. */
+static size_t pair_length(const char *p, const char *end)
+{
+    size_t n = inner_length(p, end);
+    if (n != 6 || end - p < 6 || (hex4(p + 2) & 0xFC00) != 0xD800)
+        return n;
+    if (end - p == 6)
+        return 12;
+    size_t low = p[6] == '\\' ? inner_length(p + 6, end) : 0;
+    return low ? 12 : 6;
+}
+
+qg_status qg_jstr_read_inner(qg_slice text, qg_jstr_half *half, qg_buf *out)
+{
+    size_t from = out->n;
+    QG_TRY(qg_buf_add(out, half->p, half->n));
+    QG_TRY(qg_buf_add(out, text.p, text.n));
+    char *to = out->p + from;
+    const char *p = to, *end = out->p + out->n;
+    half->n = 0;
+    while (p < end) { /* what is read is never longer than what said it */
+        size_t n = *p == '\\' ? pair_length(p, end) : 0, said = 0;
+        if (n > (size_t)(end - p)) {
+            half->n = (uint8_t)(end - p);
+            memcpy(half->p, p, half->n);
+            break;
+        }
+        if (n) {
+            char utf8[4];
+            p += read_escape(p, end, utf8, &said);
+            memcpy(to, utf8, said);
+            to += said;
+            continue;
+        }
+        said = *p == '\\' ? 2 : 1; /* an escaped backslash begins no escape */
+        memmove(to, p, said);
+        to += said;
+        p += said;
+    }
+    out->n = (size_t)(to - out->p);
     return QG_OK;
 }
 

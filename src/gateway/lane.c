@@ -157,6 +157,10 @@ qg_status qg_lane_add(qg_lane *lane, qg_slice text, qg_err *err)
 
 qg_status qg_lane_end(qg_lane *lane, bool carry, qg_err *err)
 {
+    qg_jstr_half half = lane->half;
+    lane->half.n = 0;
+    if (half.n)
+        QG_TRY(qg_lane_add(lane, qg_slice_of(half.p, half.n), err));
     uint64_t total = qg_lane_total(lane);
     if (lane->passed || total == lane->last_end)
         return QG_OK;

@@ -9,6 +9,7 @@
 #define QG_GATEWAY_LANE_H
 
 #include "base/buf.h"
+#include "gateway/jstr.h"
 #include "svc/policy.h"
 
 #include <stdint.h>
@@ -56,6 +57,7 @@ struct qg_lane {
     bool passed; /* nobody judges it */
     bool keep;   /* its text is kept from the first byte on */
     bool by_sentence;
+    qg_jstr_half half; /* of an inner escape: comes in when it is whole, or the segment ends */
 
     qg_buf text;
     qg_place base;        /* of text.p[0] */

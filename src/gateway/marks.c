@@ -74,16 +74,21 @@ static bool is_null(qg_slice value)
     return qg_slice_is(value, "null");
 }
 
-static bool index_of(qg_slice value, int32_t *out)
+/* Which choice a text belongs to must be beyond doubt: two that a client keeps apart, judged as
+ * one, would hide what either says. */
+static qg_status index_of(walk *w, qg_slice value, int32_t *out, bool *has)
 {
     int32_t n = 0;
+    if (is_null(value))
+        return QG_OK;
     for (size_t i = 0; i < value.n; i++) {
-        if (value.p[i] < '0' || value.p[i] > '9' || i > 5)
-            return false;
+        if (value.p[i] < '0' || value.p[i] > '9' || i > 8)
+            return bad(w, "an index that is none");
         n = 10 * n + (value.p[i] - '0');
     }
     *out = n;
-    return value.n > 0;
+    *has = true;
+    return QG_OK;
 }
 
 /* ---- marks ----------------------------------------------------------------------------------- */
@@ -131,14 +136,6 @@ static qg_status mark(walk *w, const place *at, const member *m, qg_mark_what wh
                   });
 }
 
-static bool looks_meta(qg_slice s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] <= ' ' || (unsigned char)s.p[i] >= 0x7F)
-            return false;
-    return s.n <= 256;
-}
-
 static bool looks_opaque(qg_slice s)
 {
     for (size_t i = 0; i < s.n; i++)
@@ -147,12 +144,36 @@ static bool looks_opaque(qg_slice s)
     return true;
 }
 
+bool qg_marks_is_word(qg_slice s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!in_word(s.p[i]) && !strchr("/=_:@|", s.p[i]))
+            return false;
+    return true;
+}
+
+/* An id, a model, a word of the protocol. */
+static bool looks_meta(qg_slice s)
+{
+    return s.n <= 96 && qg_marks_is_word(s);
+}
+
 /* A string of an unknown member, or one that is not what its member should be. */
 static qg_status other(walk *w, const place *at, const member *m, qg_slice s, bool plain)
 {
     const member unknown = {m->name, NULL};
     return mark(w, at, &unknown, at->node->goes_on && !m->known ? QG_MARK_TEXT : QG_MARK_WHOLE,
                 QG_FIELD_OTHER, s, plain);
+}
+
+/* What the client should have said itself: the owner, who knows, looks. */
+static qg_status echo(walk *w, const place *at, const member *m, qg_mark_what what, qg_slice range,
+                      bool plain)
+{
+    QG_TRY(mark(w, at, m, what, QG_FIELD_OTHER, range, plain));
+    if (range.n > 0)
+        w->marks->p[w->marks->n - 1].echo = true;
+    return QG_OK;
 }
 
 static bool says_reasoning(qg_slice type)
@@ -177,7 +198,7 @@ static qg_status string_value(walk *w, const place *at, const member *m, bool *r
     case QG_ACT_RAW:
         return mark(w, at, m, QG_MARK_WHOLE, kind, s, plain);
     case QG_ACT_ECHO:
-        return QG_OK;
+        return looks_meta(s) ? QG_OK : echo(w, at, m, QG_MARK_WHOLE, s, plain);
     case QG_ACT_OPAQUE:
         return looks_opaque(s) ? mark(w, at, m, QG_MARK_WHOLE, QG_FIELD_OPAQUE, s, plain)
                                : other(w, at, m, s, plain);
@@ -188,8 +209,13 @@ static qg_status string_value(walk *w, const place *at, const member *m, bool *r
     case QG_ACT_TYPE:
         *reasoning |= says_reasoning(s);
         return looks_meta(s) ? QG_OK : other(w, at, m, s, plain);
-    default: /* META, and what should have been a number or an object */
+    case QG_ACT_META:
         return looks_meta(s) ? QG_OK : other(w, at, m, s, plain);
+    case QG_ACT_INDEX:
+    case QG_ACT_SUBINDEX:
+        return bad(w, "an index that is none");
+    default: /* what should have been an object */
+        return other(w, at, m, s, plain);
     }
 }
 
@@ -243,6 +269,8 @@ static qg_status raw_value(walk *w, const place *at, const member *m, bool alway
     bool holds = value.n > 2 && !is_null(value);
     if (!(always ? holds : strings))
         return QG_OK;
+    if (m->known && m->known->act == QG_ACT_ECHO)
+        return echo(w, at, m, what, value, false);
     return mark(w, at, m, what,
                 m->known && m->known->act != QG_ACT_META ? (qg_field_kind)m->known->kind
                                                          : QG_FIELD_OTHER,
@@ -286,11 +314,12 @@ static qg_status nested_value(walk *w, place at, const member *m)
 {
     if (!m->known)
         return raw_value(w, &at, m, false, QG_MARK_RAW);
-    bool strings = false;
     qg_status rc;
     switch ((qg_act)m->known->act) {
+    case QG_ACT_INDEX:
+    case QG_ACT_SUBINDEX:
+        return bad(w, "an index that is none");
     case QG_ACT_ECHO:
-        return pass(w, &strings);
     case QG_ACT_WORDS:
         w->words = true;
         rc = raw_value(w, &at, m, false, QG_MARK_RAW);
@@ -317,24 +346,34 @@ static const qg_member *look_up(const qg_node *node, qg_slice name)
     return NULL;
 }
 
-/* A member's name; one with escapes is looked up as what it says. */
-static qg_status read_name(walk *w, const qg_node *node, member *m)
+/* The members of an object so far. */
+typedef struct names {
+    qg_slice p[64];
+    size_t n;
+} names;
+
+/* A client reads the last of two members of a name, or the first: what it would put together of
+ * them, event by event, nobody could judge. */
+static qg_status remember(walk *w, names *seen, qg_slice name)
+{
+    for (size_t i = 0; i < seen->n; i++)
+        if (qg_slice_eq(seen->p[i], name))
+            return bad(w, "a member twice");
+    if (seen->n == QG_COUNT(seen->p))
+        return bad(w, "too many members");
+    seen->p[seen->n++] = name;
+    return QG_OK;
+}
+
+/* A member's name.  No server escapes in them, and one that did could hide which they are. */
+static qg_status read_name(walk *w, const qg_node *node, names *seen, member *m)
 {
     bool plain;
     QG_TRY(string(w, &m->name, &plain));
-    if (m->name.n > 64 || !looks_meta(m->name))
+    if (m->name.n > 64 || !plain || !looks_meta(m->name))
         return bad(w, "a member's name that is a text");
-    if (plain) {
-        m->known = look_up(node, m->name);
-    } else {
-        qg_buf room;
-        qg_buf_init(&room, 64);
-        qg_status rc = qg_jstr_decode(m->name, &room);
-        m->known = look_up(node, qg_buf_slice(&room));
-        qg_buf_free(&room);
-        if (rc != QG_OK)
-            return qg_fail(w->err, rc, "a member's name cannot be read");
-    }
+    m->known = look_up(node, m->name);
+    QG_TRY(remember(w, seen, m->name));
     return take(w, ':') ? QG_OK : bad(w, "no colon");
 }
 
@@ -354,10 +393,10 @@ static qg_status value(walk *w, const place *at, const member *m, said *s)
         return nested_value(w, *at, m);
     QG_TRY(scalar(w, &word));
     if (m->known && m->known->act == QG_ACT_INDEX)
-        s->has_choice |= index_of(word, &s->choice);
-    else if (m->known && m->known->act == QG_ACT_SUBINDEX)
-        s->has_sub |= index_of(word, &s->sub);
-    else if (m->known && m->known->act == QG_ACT_FINISH && !is_null(word))
+        return index_of(w, word, &s->choice, &s->has_choice);
+    if (m->known && m->known->act == QG_ACT_SUBINDEX)
+        return index_of(w, word, &s->sub, &s->has_sub);
+    if (m->known && m->known->act == QG_ACT_FINISH && !is_null(word))
         return mark(w, at, m, QG_MARK_FINISH, QG_FIELD_OTHER, word, true);
     return QG_OK;
 }
@@ -378,8 +417,10 @@ static void settle(qg_marks *marks, size_t first, const said *s)
 static qg_status object(walk *w, place at)
 {
     said s = {-1, -1, false, false, false};
+    names seen;
     size_t first = w->marks->n;
     uint32_t note = w->note;
+    seen.n = 0;
     if (!take(w, '{'))
         return bad(w, "no object");
     if (++w->depth > QG_MAX_REPLY_DEPTH)
@@ -389,7 +430,7 @@ static qg_status object(walk *w, place at)
     if (!take(w, '}')) {
         do {
             member m = {{"", 0}, NULL};
-            QG_TRY(read_name(w, at.node, &m));
+            QG_TRY(read_name(w, at.node, &seen, &m));
             QG_TRY(value(w, &at, &m, &s));
         } while (take(w, ','));
         if (!take(w, '}'))

@@ -10,7 +10,7 @@
 typedef enum qg_act {
     QG_ACT_META,    /* an id or a word; text (whole) when it does not look like one */
     QG_ACT_TYPE,    /* the same; "reasoning…" and "thinking…" say so of the object's contents */
-    QG_ACT_ECHO,    /* the client's own request, said back: passes unread */
+    QG_ACT_ECHO,    /* the client's own request, said back: what it has not said is text */
     QG_ACT_TEXT,    /* a string that goes on in its lane; or parts, walked by sub */
     QG_ACT_WHOLE,   /* a string that stands for itself, or repeats a lane */
     QG_ACT_RAW,     /* any value, as JSON text that stands for itself */
@@ -52,6 +52,7 @@ typedef enum qg_mark_what {
 typedef struct qg_mark {
     uint8_t what, kind;    /* qg_mark_what, qg_field_kind */
     bool plain;            /* a string without escapes */
+    bool echo;             /* no text when the client's request says it */
     int32_t choice, sub;   /* -1: none */
     uint32_t begin, end;   /* bytes of the JSON */
     uint32_t note;         /* behind the brace of the object for annotations; 0: none */
@@ -60,6 +61,7 @@ typedef struct qg_mark {
     /* the owner's */
     uint32_t in;       /* lane */
     uint64_t from, to; /* bytes of the lane */
+    bool read;         /* the lane has it with its inner escapes read: it is not cut, but dropped */
 } qg_mark;
 
 typedef struct qg_marks {
@@ -69,11 +71,14 @@ typedef struct qg_marks {
 } qg_marks;
 
 /* Replaces what is in marks (zero at first; free with qg_marks_free).  json: one object and nothing
- * else, at most 4 GiB.  QG_ERR_FORMAT: it is not, a name of a member that is none (blanks, more
- * than 64 bytes), strings that are not UTF-8; QG_ERR_TOO_LONG: more than QG_MAX_REPLY_MARKS;
- * QG_ERR_NOMEM. */
+ * else, at most 4 GiB.  QG_ERR_FORMAT: it is not, a name of a member that is none (blanks, escapes,
+ * more than 64 bytes) or stands twice, an index that is none, strings that are not UTF-8;
+ * QG_ERR_TOO_LONG: more than QG_MAX_REPLY_MARKS; QG_ERR_NOMEM. */
 qg_status qg_marks_read(qg_marks *marks, const qg_node *root, qg_slice json, qg_err *err);
 void qg_marks_free(qg_marks *marks);
+
+/* No blanks, nothing that a sentence is made of: what ids and words of a protocol look like. */
+bool qg_marks_is_word(qg_slice s);
 
 /* The value of a string member of the root object, raw; "" when there is none. */
 qg_slice qg_marks_root_string(qg_slice json, const char *name);

@@ -85,6 +85,7 @@ static qg_status open_reply(qg_relay *r, bool stream)
     opt.stream = stream;
     opt.view = &r->view;
     opt.rules = qg_policy_rules(r->policy);
+    opt.request = qg_slice_of(r->body, r->n_body);
     opt.gated = r->prompt == QG_PROMPT_WAITS;
     opt.may_retry = r->view.regenerate > 0;
     return qg_reply_open(&r->reply, &opt, NULL);
@@ -94,6 +95,16 @@ static bool is_stream(qg_slice type)
 {
     static const char want[] = "text/event-stream";
     return type.n >= sizeof want - 1 && strncasecmp(type.p, want, sizeof want - 1) == 0;
+}
+
+/* Seconds alone: what else may stand there could be a text. */
+static void keep_retry_after(qg_relay *r, qg_slice value)
+{
+    for (size_t i = 0; i < value.n; i++)
+        if (value.p[i] < '0' || value.p[i] > '9')
+            return;
+    if (value.n > 0 && value.n < sizeof r->retry_after)
+        memcpy(r->retry_after, value.p, value.n + 1);
 }
 
 static bool on_head(void *ud, qg_client_call *call, int status)
@@ -113,16 +124,16 @@ static bool on_head(void *ud, qg_client_call *call, int status)
         return false;
     }
     r->upstream_status = status;
-    qg_slice after = qg_client_answer_header(call, "Retry-After");
-    if (after.p && after.n < sizeof r->retry_after)
-        memcpy(r->retry_after, after.p, after.n + 1);
+    keep_retry_after(r, qg_client_answer_header(call, "Retry-After"));
     bool stream = status == 200 && is_stream(qg_client_answer_header(call, "Content-Type"));
     if (!r->reply && open_reply(r, stream) != QG_OK) {
         qg_relay_fail(r, QG_GATE_FAILED, 503, "unavailable", "Out of memory.");
         return false;
     }
-    if (status >= 300 && status < 400) {
-        qg_reply_upstream_failed(r->reply, 502, "upstream_error", "The upstream redirects.");
+    if ((status >= 300 && status < 400) || status > 599) {
+        qg_reply_upstream_failed(r->reply, 502, "upstream_error",
+                                 status > 599 ? "The upstream's status is none."
+                                              : "The upstream redirects.");
         qg_relay_pump(r);
     }
     return current(a);

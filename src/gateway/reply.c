@@ -14,6 +14,8 @@ static void start(qg_reply *r)
     qg_sse_init(&r->sse);
     qg_buf_init(&r->body, QG_MAX_REPLY_BODY);
     qg_buf_init(&r->room, QG_MAX_REPLY_BODY);
+    qg_buf_init(&r->inner, QG_MAX_REPLY_BODY);
+    qg_echo_init(&r->echo);
     qg_ending_init(&r->ending, r->opt.proto);
     r->marks = (qg_marks){NULL, 0, 0, -1};
     r->ended = r->saw_last = r->cut = r->frozen = r->spoiled = false;
@@ -40,6 +42,8 @@ static void stop(qg_reply *r)
     qg_sse_free(&r->sse);
     qg_buf_free(&r->body);
     qg_buf_free(&r->room);
+    qg_buf_free(&r->inner);
+    qg_echo_free(&r->echo);
     qg_marks_free(&r->marks);
     qg_ending_free(&r->ending);
 }
@@ -201,6 +205,7 @@ void qg_reply_retry(qg_reply *r)
     qg_reply_counts counts = r->counts;
     if (!r->state.retry)
         return;
+    r->opt.request = qg_slice_of("", 0); /* the owner's is another now */
     stop(r);
     start(r);
     r->counts = counts;
@@ -250,7 +255,7 @@ qg_reply_counts qg_reply_counts_of(const qg_reply *r)
         c.text_unjudged += l->n_unjudged;
         c.held_tokens += l->fresh ? 0 : l->n_tokens < QG_LANE_RING ? l->n_tokens : QG_LANE_RING - 1;
     }
-    c.text_withheld = r->state.done ? c.text_in - c.text_out : 0;
+    c.text_withheld = r->state.done && c.text_in > c.text_out ? c.text_in - c.text_out : 0;
     return c;
 }
 

@@ -36,9 +36,11 @@ typedef struct qg_reply_options {
     bool stream; /* the upstream answers with text/event-stream; false: with one JSON body */
     const qg_policy_view *view; /* copied; its message must live as long as the reply */
     const qg_rules *rules;      /* must live as long as the reply; NULL = none */
-    bool gated;     /* nothing leaves before qg_reply_admit: the prompt is judged beside */
-    bool may_retry; /* a hit before anything has left is not answered: state.retry is set, and the
-                       owner calls qg_reply_retry or qg_reply_give_up */
+    qg_slice request; /* body of the client's request (JSON), for what servers say back of it; must
+                         live until the reply is tried again or closed; "" = nothing is an echo */
+    bool gated;       /* nothing leaves before qg_reply_admit: the prompt is judged beside */
+    bool may_retry;   /* a hit before anything has left is not answered: state.retry is set, and the
+                         owner calls qg_reply_retry or qg_reply_give_up */
 } qg_reply_options;
 
 /* No rules, a chat stream, not gated. */

@@ -27,7 +27,7 @@ qg_status qg_reply_cut_text(const qg_event *e, const qg_mark *m, uint64_t safe, 
     if (m->what == QG_MARK_RAW)
         return qg_reply_say(d, m->begin, m->end, e->data.p[m->begin] == '{' ? "{}" : "null");
     qg_slice raw = qg_slice_of(e->data.p + m->begin, m->end - m->begin);
-    size_t keep = safe > m->from ? qg_jstr_cut(raw, (size_t)(safe - m->from)) : 0;
+    size_t keep = safe > m->from && !m->read ? qg_jstr_cut(raw, (size_t)(safe - m->from)) : 0;
     size_t at = d->text.n;
     if (note) {
         QG_TRY(qg_buf_adds(&d->text, keep ? "\\n\\n" : ""));

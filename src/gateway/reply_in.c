@@ -67,7 +67,7 @@ static qg_status end_others(qg_reply *r, const qg_lane *now, qg_err *err)
 {
     for (uint32_t i = 0; i < r->n_lanes; i++) {
         qg_lane *l = r->lanes[i];
-        if (l == now || l->last_end == qg_lane_total(l) ||
+        if (l == now || (l->last_end == qg_lane_total(l) && !l->half.n) ||
             l->waited++ < l->patience + (l->choice != now->choice ? 16 : 0))
             continue;
         l->patience = l->patience < 128 ? 2 * l->patience + 8 : 256;
@@ -101,11 +101,28 @@ static bool repeats(const qg_reply *r, const qg_lane *own, qg_slice text, qg_mar
 static qg_status text_of(qg_reply *r, const qg_mark *m, qg_slice data, qg_slice *text)
 {
     *text = qg_slice_of(data.p + m->begin, m->end - m->begin);
-    if (m->what == QG_MARK_RAW || m->plain)
-        return QG_OK;
+    if (m->plain || !memchr(text->p, '\\', text->n))
+        return QG_OK; /* of a value as it stands the escapes are read, too */
     r->room.n = 0;
     QG_TRY(qg_jstr_decode(*text, &r->room));
     *text = qg_buf_slice(&r->room);
+    return QG_OK;
+}
+
+/* Arguments are JSON in a string: what a judge must see is what the tool will. */
+static qg_status inner_text(qg_reply *r, qg_lane *l, qg_mark *m, qg_slice *text)
+{
+    bool goes_on = m->what == QG_MARK_TEXT;
+    qg_jstr_half none = {.n = 0}, *half = goes_on ? &l->half : &none;
+    bool had = half->n > 0;
+    if (m->kind != QG_FIELD_TOOL || m->what > QG_MARK_WHOLE || l->passed ||
+        (!had && !memchr(text->p, '\\', text->n)))
+        return QG_OK;
+    r->inner.n = 0;
+    QG_TRY(qg_jstr_read_inner(*text, half, &r->inner));
+    QG_TRY(qg_buf_add(&r->inner, none.p, none.n));
+    m->read = had || (goes_on && l->half.n) || r->inner.n != text->n;
+    *text = qg_buf_slice(&r->inner);
     return QG_OK;
 }
 
@@ -122,10 +139,10 @@ static qg_status add_text(qg_reply *r, qg_lane *l, qg_mark *m, qg_slice text, bo
                           qg_err *err)
 {
     r->counts.text_in += text.n;
+    QG_TRY(goes_on ? end_others(r, l, err) : qg_lane_end(l, false, err));
     m->in = l->number;
     m->from = qg_lane_total(l);
-    m->to = m->from + text.n;
-    QG_TRY(goes_on ? end_others(r, l, err) : qg_lane_end(l, false, err));
+    m->to = m->from + text.n + (goes_on && l->half.n > 0); /* waits for the rest of an escape */
     l->waited = 0;
     count_kept(r, l, text.n);
     if (r->watch)
@@ -143,6 +160,10 @@ static qg_status take_text(qg_reply *r, qg_mark *m, qg_slice data, qg_err *err)
     qg_slice text;
     qg_lane *l = NULL;
     qg_slice name = m->lane ? qg_str(m->lane) : qg_slice_of(data.p + m->name, m->n_name);
+    if (m->echo &&
+        qg_echo_is(&r->echo, r->opt.request, qg_slice_of(data.p + m->begin, m->end - m->begin),
+                   m->what == QG_MARK_RAW))
+        return QG_OK;
     if (text_of(r, m, data, &text) != QG_OK)
         return qg_fail(err, QG_ERR_NOMEM, "out of memory");
     if (r->view.fields[m->kind] == QG_FIELD_WITHHELD) {
@@ -150,6 +171,8 @@ static qg_status take_text(qg_reply *r, qg_mark *m, qg_slice data, qg_err *err)
         return QG_OK;
     }
     QG_TRY(lane_for(r, m, name, &l, err));
+    if (inner_text(r, l, m, &text) != QG_OK)
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
     m->in = l->number;
     if (r->opt.stream && m->what != QG_MARK_TEXT && repeats(r, l, text, m))
         return QG_OK;
@@ -167,30 +190,33 @@ static qg_status choice_text(const qg_reply *r, int32_t choice, qg_slice data, q
     return QG_OK;
 }
 
-/* Log probabilities leave with the text that they repeat.  Should they say something else (half
- * characters, a server's own tokens), that is a text of its own, and judged. */
+/* Log probabilities leave with the text that they repeat.  What they say beside it (half
+ * characters, a server's own tokens, what could have stood there) is a text of its own, and
+ * judged. */
+static qg_status logprobs_text(const qg_reply *r, const qg_mark *m, qg_slice data, qg_buf *tokens,
+                               qg_buf *said, qg_buf *others)
+{
+    QG_TRY(qg_token_probs_text(qg_slice_of(data.p + m->begin, m->end - m->begin), tokens, others));
+    QG_TRY(choice_text(r, m->choice, data, said));
+    bool same = tokens->n == 0 || qg_slice_eq(qg_buf_slice(tokens), qg_buf_slice(said));
+    return same ? QG_OK : qg_utf8_lossy(qg_buf_slice(tokens), others);
+}
+
 static qg_status take_logprobs(qg_reply *r, qg_mark *m, qg_slice data, qg_err *err)
 {
-    qg_buf tokens, text;
+    qg_buf tokens, said, others;
     qg_lane *l = NULL;
-    bool form;
     qg_buf_init(&tokens, QG_MAX_REPLY_BODY);
-    qg_buf_init(&text, QG_MAX_REPLY_BODY);
-    qg_status rc =
-        qg_token_probs_text(qg_slice_of(data.p + m->begin, m->end - m->begin), &tokens, &form);
-    if (rc == QG_OK)
-        rc = choice_text(r, m->choice, data, &text);
-    bool same = rc == QG_OK && (tokens.n == 0 ||
-                                (form && qg_slice_eq(qg_buf_slice(&tokens), qg_buf_slice(&text))));
-    text.n = 0;
-    if (rc == QG_OK && !same)
-        rc = qg_utf8_lossy(qg_buf_slice(&tokens), &text);
+    qg_buf_init(&said, QG_MAX_REPLY_BODY);
+    qg_buf_init(&others, 3 * QG_MAX_REPLY_BODY);
+    qg_status rc = logprobs_text(r, m, data, &tokens, &said, &others);
     if (rc != QG_OK)
         rc = qg_fail(err, rc, "the log probabilities are too large");
-    else if (!same && (rc = lane_for(r, m, qg_str("logprobs"), &l, err)) == QG_OK)
-        rc = add_text(r, l, m, qg_buf_slice(&text), true, err);
+    else if (others.n && (rc = lane_for(r, m, qg_str("logprobs"), &l, err)) == QG_OK)
+        rc = add_text(r, l, m, qg_buf_slice(&others), true, err);
     qg_buf_free(&tokens);
-    qg_buf_free(&text);
+    qg_buf_free(&said);
+    qg_buf_free(&others);
     return rc;
 }
 
@@ -206,6 +232,7 @@ static qg_status take_texts(qg_reply *r, qg_slice data, bool *has_text, qg_err *
             QG_TRY(take_text(r, m, data, err));
         *has_text |= m->in != QG_NO_LANE;
     }
+    qg_echo_free(&r->echo); /* servers say it twice or three times; a stream lives for minutes */
     return QG_OK;
 }
 

@@ -4,6 +4,7 @@
 #define QG_GATEWAY_REPLY_INT_H
 
 #include "base/limits.h"
+#include "gateway/echo.h"
 #include "gateway/ending.h"
 #include "gateway/event.h"
 #include "gateway/lane.h"
@@ -30,6 +31,8 @@ struct qg_reply {
     qg_buf body;    /* not streamed: all of it */
     qg_marks marks; /* of the event at hand */
     qg_buf room;    /* a string decoded */
+    qg_buf inner;   /* … and read once more, as the JSON that it is */
+    qg_echo echo;   /* what the client has said */
     bool ended;     /* the upstream has said all */
     bool saw_last;
     size_t n_finished; /* finish reasons seen */

@@ -183,7 +183,7 @@ static qg_status leave_part(qg_reply *r)
     for (size_t i = 0; i < e->n_marks; i++) {
         const qg_mark *m = &e->marks[i];
         if (m->what == QG_MARK_WHOLE || m->what == QG_MARK_RAW ||
-            (is_name(e, m) && m->in != QG_NO_LANE && safe_of(r, m) < m->to))
+            ((m->read || is_name(e, m)) && m->in != QG_NO_LANE && safe_of(r, m) < m->to))
             return QG_OK;
         any |= m->what == QG_MARK_TEXT && m->in != QG_NO_LANE && safe_of(r, m) > m->from;
     }

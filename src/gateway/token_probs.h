@@ -6,10 +6,11 @@
 
 #include "base/buf.h"
 
-/* Appends what the tokens say one after the other, then alternatives too long to be tokens; of JSON
- * that is none of the three forms, the JSON itself.  *form: it is one of them.  QG_ERR_NOMEM,
- * QG_ERR_TOO_LONG. */
-qg_status qg_token_probs_text(qg_slice json, qg_buf *out, bool *form);
+/* Appends to out what the tokens say one after the other, and to others what else is said: what
+ * could have stood there, tokens whose bytes say something else, and of JSON that is none of the
+ * three forms (or has more in it than they have) the JSON itself.  QG_ERR_NOMEM, QG_ERR_TOO_LONG.
+ */
+qg_status qg_token_probs_text(qg_slice json, qg_buf *out, qg_buf *others);
 
 /* Appends the same log probabilities, of the tokens only that lie wholly in the first n bytes of
  * what they say; null when it is none of the three forms.  QG_ERR_NOMEM, QG_ERR_TOO_LONG. */

@@ -41,11 +41,12 @@ static const qg_member call_members[] = {
 NODE(call, true, false);
 
 /* Parts of a content: {"type":"text","text":…}; of Mistral's thinking, one level deeper. */
-static const qg_member part_inner_members[] = {TYPE("type"), TEXT("text", CONTENT)};
+static const qg_member part_inner_members[] = {TYPE("type"),
+                                               MEMBER("text", TEXT, REASONING, "thinking", NULL)};
 NODE(part_inner, true, false);
 static const qg_member part_members[] = {
     TYPE("type"),
-    TEXT("text", CONTENT),
+    MEMBER("text", TEXT, CONTENT, "content", NULL), /* it goes on behind a content that is none */
     TEXT("refusal", REFUSAL),
     OPAQUE("signature"),
     MEMBER("thinking", TEXT, REASONING, "thinking", &part_inner),
@@ -91,10 +92,8 @@ static const qg_member choice_members[] = {
     LOGPROBS("logprobs"),
     FINISH("finish_reason", "\"content_filter\""),
     META("native_finish_reason"),
-    META("stop_reason"),
+    ECHO("stop_reason"), /* vLLM: the stop word of the request */
     LOGPROBS("token_ids"),
-    ECHO("prompt_token_ids"),
-    ECHO("prompt_logprobs"),
     WORDS("content_filter_results"),
     WORDS("content_filter_offsets"),
 };
@@ -109,8 +108,6 @@ static const qg_member chat_members[] = {
     META("provider"),
     META("obfuscation"),
     CHOICES("choices", choice),
-    ECHO("prompt_logprobs"),
-    ECHO("prompt_token_ids"),
     WORDS("usage"),
     WORDS("timings"),
     WORDS("x_groq"),
@@ -136,7 +133,7 @@ static const qg_member block_members[] = {
 NODE(block, false, false);
 
 static const qg_member ending_members[] = {FINISH("stop_reason", "\"refusal\""),
-                                           META("stop_sequence")};
+                                           ECHO("stop_sequence")};
 NODE(ending, false, false);
 
 static const qg_member message_members[] = {

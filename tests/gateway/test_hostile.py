@@ -11,6 +11,11 @@ def test_no_byte_leaves_before_its_verdict(fake_gateway_binary):
     assert sum(counts.values()) == 250
 
 
+def test_open_streams_end_as_documented(fake_gateway_binary):
+    faults, _ = asyncio.run(hostile.run(fake_gateway_binary, 1000, 120, opened=True))
+    assert not faults, "\n".join(faults)
+
+
 def test_shadow_mode_changes_no_byte(fake_gateway_binary):
     """Among them an answer without a body, and events of 5 MB."""
     faults, _ = asyncio.run(hostile.run(fake_gateway_binary, 300, 110, shadow=True))
@@ -28,7 +33,7 @@ def test_the_check_sees_a_byte_too_many(seed):
     whole = [(early - 1, len(text), text) for text in sent.values()]
     plan.hits, plan.fault = [], "vanish"
     assert not any(b"bomb" in text for text in sent.values()), "choose a seed without a hit"
-    hostile.check(plan, heard, {plan.seed: whole}, False)
+    hostile.check(plan, heard, {plan.seed: whole}, {plan.seed: "gone"})
     for log in ([(at, n - 1, text) for at, n, text in whole], [(at + 10**9, n, text) for at, n, text in whole], []):
         with pytest.raises(AssertionError, match="had left"):
-            hostile.check(plan, heard, {plan.seed: log}, False)
+            hostile.check(plan, heard, {plan.seed: log}, {plan.seed: "gone"})

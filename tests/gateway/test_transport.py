@@ -385,6 +385,52 @@ def test_early_ends(upstream, gateway):
     assert any("error" in event for event in events(g.ask()) if event != "[DONE]")
 
 
+def test_bytes_behind_an_answer_are_not_the_next_clients(upstream, gateway):
+    """A server that says more than it announced: what is left on the connection is nobody's answer."""
+    secret = reply_of("for somebody else")
+    other = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(secret)}\r\n\r\n{secret}"
+
+    def script(conn, asked):
+        if asked.method == "GET":
+            return conn.whole("{}")
+        said = reply_of("all is well")
+        late = asked.json["messages"][0]["content"] == "late"
+        junk = other if asked.json["messages"][0]["content"] == "split" else "junk" * 500
+        conn.send(f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(said)}\r\n\r\n{said}"
+                  .encode() + (b"" if late else junk.encode()))
+        if late:
+            time.sleep(0.2)
+            conn.send(b"junk" * 10)
+        return None
+    g = gateway(upstream(script))
+    for word in ("split", "now", "late"):
+        for _ in range(3):
+            assert g.ask(word, stream=False).text == "all is well"
+            time.sleep(0.3 if word == "late" else 0)
+
+
+@pytest.mark.parametrize("head", [
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "HTTP/1.1 999 What\r\nContent-Length: 4\r\n\r\n",
+    "HTTP/1.1 206 Part\r\nContent-Type: text/event-stream\r\nContent-Length: 4\r\n\r\n", "HTTP/1.1 304 Same\r\n\r\n",
+    "HTTP/0.9", "HTTP/1.1 204 Nothing\r\n\r\n"])
+def test_statuses_that_are_no_answer(upstream, gateway, head):
+    def script(conn, asked):
+        conn.send(head.encode() + b"bomb")
+        return False
+    answer = gateway(upstream(script)).ask()
+    assert answer.status == 502 and b"bomb" not in answer.body
+
+
+def test_no_header_of_the_upstream_leaves(upstream, gateway):
+    def script(conn, asked):
+        conn.send(b"HTTP/1.1 103 Early Hints\r\nX-Bomb: bomb\r\n\r\n")
+        conn.head(status="429 bomb", type="application/json", more="Retry-After: a bomb\r\nX-Bomb: bomb\r\nTrailer: X-Bomb\r\n")
+        conn.chunk('{"error":{"message":"slow down"}}')
+        conn.send(b"0\r\nX-Bomb: bomb\r\n\r\n")
+    raw = gateway(upstream(script)).open_stream()
+    assert b"bomb" not in (heard := raw.rest()) and b" 429 " in heard and b"Retry-After: 1\r\n" in heard
+
+
 def test_gzip(upstream, gateway):
     import gzip
     packed = gzip.compress(reply_of("all is well").encode())

@@ -124,8 +124,32 @@ static void nothing_passes_unread(void **state)
         "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"logprobs\":{\"content\":[{"
         "\"token\":\"%s\"}]}}]}",
         "{\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":{\"new\":\"%s\"}}]}",
-        "{\"choices\":[{\"index\":0,\"delta\":{\"con\\u0074ent\":\"%s\"}}]}",
-        "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\",\"content\":\"%s\"}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":\"%s\"}]}",
+        "{\"choices\":\"%s\"}",
+        "{\"choices\":[\"%s\"]}",
+        "{\"choices\":[],\"usage\":\"%s\"}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":\"%s\"}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":\"%s\"}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{},\"stop_reason\":\"%s, he said\"}]}",
+        "{\"choices\":[],\"prompt_logprobs\":[null,{\"7\":{\"decoded_token\":\"%s\"}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"ab\"},\"logprobs\":{\"content\":[{"
+        "\"token\":\"ab\",\"top_logprobs\":[{\"token\":\"%s\"},{\"token\":\"ab\"}]}]}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"ab\"},\"logprobs\":{\"content\":[{"
+        "\"token\":\"%s\",\"bytes\":[97,98]}]}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"ab\"},\"logprobs\":{\"content\":[{"
+        "\"token\":\"ab\",\"why\":\"%s\"}]}}]}",
+        "{\"choices\":[{\"index\":0,\"text\":\"ab\",\"logprobs\":{\"tokens\":[\"ab\"],"
+        "\"top_logprobs\":[{\"%s\":-1,\"ab\":-2}]}}]}",
+        /* escapes of what is judged as its JSON, and of what is JSON in a string */
+        "{\"new\":{\"x\":\"\\u0023\\u0023\\u0023\\u0023\\u0023\\u0023\\u0023\\u0023\"},\"choices\":"
+        "[]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"function\":{\"arguments\":"
+        "\"{\\\"q\\\":"
+        "\\\"\\\\u0023\\\\u0023\\\\u0023\\\\u0023\\\\u0023\\\\u0023\\\\u0023\\\\u0023\\\"}\"}}]}}]"
+        "}",
+        /* parts go on behind each other */
+        "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a###\"}},{\"index\":0,\"delta\":{"
+        "\"content\":[{\"type\":\"text\",\"text\":\"###b\"}]}}]}",
         "{\"choices\":[{\"delta\":{\"audio\":{\"data\":\"%s not base64\"}},\"index\":0}]}",
         "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"},\"finish_reason\":\"%s and "
         "so on\"}]}",
@@ -134,8 +158,11 @@ static void nothing_passes_unread(void **state)
         char data[512], in[600];
         run r;
         const char *hole = strstr(strings[i], "%s");
-        snprintf(data, sizeof data, "%.*s%s%s", (int)(hole - strings[i]), strings[i],
-                 "################", hole + 2);
+        if (hole)
+            snprintf(data, sizeof data, "%.*s%s%s", (int)(hole - strings[i]), strings[i],
+                     "################", hole + 2);
+        else
+            snprintf(data, sizeof data, "%s", strings[i]);
         snprintf(in, sizeof in, "data: %s\n\ndata: [DONE]\n\n", data);
         begin(&r, QG_PROTO_CHAT, true, NULL);
         open_reply(&r);
@@ -145,8 +172,77 @@ static void nothing_passes_unread(void **state)
             print_error("%s\n", in);
         assert_int_equal(r.state.outcome, QG_REPLY_CUT);
         assert_null(strstr(out_of(&r), "####"));
+        assert_null(strstr(out_of(&r), "u0023"));
         finish(&r);
     }
+}
+
+/* The escapes of arguments are cut anywhere; the last half of one waits for the rest of it. */
+static void arguments_are_read_as_json(void **state)
+{
+    (void)state;
+#define ARGS(text)                                                                                 \
+    "data: " HEAD "\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,"             \
+    "\"function\":{\"arguments\":\"" text "\"}}]},\"finish_reason\":null}]}\n\n"
+    static const char good[] =
+        ROLE ARGS("{\\\"a\\\":\\\"\\\\u4e") ARGS("ca\\\\") ARGS("ud83d\\\\ude0")
+            ARGS("0 \\\\\\\\u0023 \\\\n") ARGS("\\\\ud83d") CHAT("", "\"tool_calls\"") DONE;
+    check(QG_PROTO_CHAT, true, NULL, good, NULL, QG_REPLY_PASSED);
+    run r;
+    static const char bad[] = ROLE ARGS("{\\\"a\\\":\\\"0123\\\\u00") ARGS("23\\\\u0023#\\\\")
+        ARGS("u0023#\\\\u0023##########") CHAT("", "\"tool_calls\"") DONE;
+    begin(&r, QG_PROTO_CHAT, true, NULL);
+    open_reply(&r);
+    feed(&r, bad, sizeof bad - 1);
+    end(&r);
+    assert_int_equal(r.state.outcome, QG_REPLY_CUT);
+    assert_null(strstr(out_of(&r), "u0023"));
+    finish(&r);
+}
+
+/* Instructions and tools said back by the server; what the client has not said is text. */
+static void an_echo_is_what_the_client_said(void **state)
+{
+    (void)state;
+    static const char request[] =
+        "{\"instructions\":\"Be #### br\\u00eff, please\",\"tools\":[{\"type\":\"function\","
+        "\"description\":\"Looks #### things up\"}],\"input\":\"hi\"}";
+    static const struct {
+        const char *said;
+        bool passes;
+    } cases[] = {
+        {"\"instructions\":\"Be #### br\\u00eff, please\"", true},
+        {"\"instructions\":\"Be #### br\xc3\xaf"
+         "f, please\"",
+         true},
+        {"\"instructions\":\"Be ######## brief, please\"", false},
+        {"\"instructions\":\"########\"", false},
+        {"\"tools\":[{\"type\":\"function\",\"strict\":true,\"description\":\"Looks \\u0023### "
+         "things up\"}]",
+         true},
+        {"\"tools\":[{\"type\":\"function\",\"description\":\"Looks ######## things up\"}]", false},
+        {"\"metadata\":{\"a\":\"see ########\"}", false},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++)
+        for (int with = 0; with < 2; with++) {
+            run r;
+            char in[1024];
+            snprintf(in, sizeof in,
+                     "data: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",%s}}\n\n"
+                     "data: {\"type\":\"response.completed\",\"response\":{\"id\":\"r\"}}\n\n",
+                     cases[i].said);
+            begin(&r, QG_PROTO_RESPONSES, true, NULL);
+            r.opt.request = with ? qg_str(request) : qg_str("");
+            open_reply(&r);
+            feed(&r, in, strlen(in));
+            end(&r);
+            bool passes = strstr(out_of(&r), cases[i].said) != NULL;
+            if (with)
+                assert_int_equal(passes, cases[i].passes);
+            else
+                assert_true(r.judge.n_asks > 0);
+            finish(&r);
+        }
 }
 
 static void what_cannot_be_read_ends_it(void **state)
@@ -162,6 +258,22 @@ static void what_cannot_be_read_ends_it(void **state)
         {ROLE "data: {\"choices\":[]} {}\n\n" DONE, true, false, QG_REPLY_MALFORMED},
         {ROLE "data: hello\n\n" DONE, true, false, QG_REPLY_MALFORMED},
         {ROLE "data: {\"a text as a name\":1}\n\n" DONE, true, false, QG_REPLY_MALFORMED},
+        {ROLE "data: {\"choices\":[{\"delta\":{\"con\\u0074ent\":\"a\"}}]}\n\n" DONE, true, false,
+         QG_REPLY_MALFORMED},
+        {ROLE "data: {\"choices\":[{\"delta\":{\"content\":\"a\",\"content\":\"b\"}}]}\n\n" DONE,
+         true, false, QG_REPLY_MALFORMED},
+        {ROLE "data: {\"choices\":[{\"index\":-1,\"delta\":{}}]}\n\n" DONE, true, false,
+         QG_REPLY_MALFORMED},
+        {ROLE "data: {\"choices\":[{\"index\":\"1\",\"delta\":{}}]}\n\n" DONE, true, false,
+         QG_REPLY_MALFORMED},
+        {ROLE "data: {\"choices\":[{\"index\":1.0,\"delta\":{}}]}\n\n" DONE, true, false,
+         QG_REPLY_MALFORMED},
+        {ROLE "data: {\"choices\":[{\"index\":99999999999,\"delta\":{}}]}\n\n" DONE, true, false,
+         QG_REPLY_MALFORMED},
+        {ROLE "data: {\"choices\":[{\"index\":{},\"delta\":{}}]}\n\n" DONE, true, false,
+         QG_REPLY_MALFORMED},
+        {ROLE "data: {\"choices\":[{\"index\":null,\"delta\":{}}]}\n\n" DONE, true, false,
+         QG_REPLY_PASSED},
         {ROLE "data: {\"choices\":[{\"delta\":{\"content\":\"\xff\"}}]}\n\n" DONE, true, false,
          QG_REPLY_MALFORMED},
         {ROLE "data: hello\n\n" DONE, true, true, QG_REPLY_PASSED},
@@ -389,6 +501,8 @@ int main(void)
         cmocka_unit_test(fields_are_withheld_or_passed_in_streams),
         cmocka_unit_test(what_stands_before_a_hit_leaves),
         cmocka_unit_test(nothing_passes_unread),
+        cmocka_unit_test(arguments_are_read_as_json),
+        cmocka_unit_test(an_echo_is_what_the_client_said),
         cmocka_unit_test(what_cannot_be_read_ends_it),
         cmocka_unit_test(a_failed_judge_closes_or_opens),
         cmocka_unit_test(a_gated_reply_waits),
