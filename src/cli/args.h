@@ -57,7 +57,7 @@ typedef struct cli_args {
     bool quiet, no_prefix_cache, json, jsonl, exit_verdict, decode_ids, skip_special, ids, measure,
         csv, quick, no_own_categories;
     int32_t checkpoint_ms, bootstrap, max_fpr;
-    bool resume, force, compare, judged;
+    bool resume, force, compare, judged, live_view;
     bool loose, help;
     const char *positional[64];
     int32_t n_positional;

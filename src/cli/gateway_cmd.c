@@ -66,6 +66,10 @@ int cmd_gateway(const cli_args *args)
     opt.api_keys = local.api_keys.at;
     opt.n_api_keys = (size_t)local.api_keys.n;
     opt.api_key_file = args->api_key_file;
+    opt.admin_key = cli_or_env(args->admin_key, "QGUARD_ADMIN_KEY");
+    opt.live_view = args->live_view;
+    if (opt.live_view && !opt.admin_key)
+        return cli_usage("gateway: --live-view shows users' texts: it needs --admin-key");
     opt.audit_log = args->audit_log;
     opt.header_ms = args->upstream_timeout_s * 1000;
     opt.stall_ms = args->upstream_stall_s * 1000;

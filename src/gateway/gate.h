@@ -9,6 +9,7 @@
 
 #include "base/limits.h"
 #include "gateway/gateway.h"
+#include "gateway/live.h"
 #include "gateway/reply.h"
 #include "gateway/upstream.h"
 #include "http/chan.h"
@@ -66,6 +67,7 @@ typedef struct qg_gate {
     qg_model_info info, gen_info;
     qg_client *client;
     qg_worker *worker; /* reads and encodes what is long */
+    qg_live *live;     /* NULL: there is no live view */
     /* the front's */
     qg_http *http;
     qg_keys keys;
@@ -107,6 +109,8 @@ void qg_gate_fail(qg_http_req *req, int status, const char *code, const char *se
 void qg_gate_pass(qg_gate *g, qg_http_req *req, qg_slice path);
 bool qg_gate_may_pass(const qg_policy *policy, qg_slice path);
 void qg_gate_metrics_page(qg_gate *g, qg_http_req *req);
+void qg_gate_live(qg_gate *g, qg_http_req *req);
+void qg_gate_live_page(qg_gate *g, qg_http_req *req);
 
 /* Takes a request of one of the four protocols, in full(). */
 void qg_relay_take(qg_gate *g, qg_http_req *req, qg_proto proto);
@@ -132,6 +136,15 @@ typedef enum qg_prompt_state {
     QG_PROMPT_PASSED, /* or is not judged */
     QG_PROMPT_ENDED,  /* blocked, or could not be judged: the request is answered */
 } qg_prompt_state;
+
+/* What the live view knows of a request (live_relay.c). */
+typedef struct qg_relay_live {
+    uint64_t n; /* its number; 0 = it is not shown */
+    json_t *sent, *released;
+    uint32_t lanes; /* told about */
+    size_t hits;
+    uint64_t hit_end, held;
+} qg_relay_live;
 
 /* A time at which the upstream had sent so much text: when as much has left, judging took the
  * difference. */
@@ -192,6 +205,7 @@ struct qg_relay {
     bool first_out;
     int64_t shown_held_tokens, shown_held_bytes; /* as counted in the gate's */
     qg_gate_outcome outcome;
+    qg_relay_live live;
     /* front and back */
     pthread_mutex_t lock;
     qg_buf out;     /* under lock: for the client */
@@ -279,6 +293,19 @@ void qg_relay_gen_done(qg_relay *r);
 void qg_prompt_add_rule(const qg_relay *r, qg_prompt_verdict *verdict);
 /* A session's verdict on the user's turn. */
 void qg_prompt_of_token(const qg_policy_view *view, const qg_token *token, qg_prompt_verdict *out);
+
+/* ---- live_relay.c, on the back: what the live view is told --------------------------------------
+ */
+
+void qg_relay_live_begin(qg_relay *r);
+void qg_relay_live_prompt(qg_relay *r);
+/* A reply was opened. */
+void qg_relay_live_watch(qg_relay *r);
+/* What has come and gone since the last time; on each pump. */
+void qg_relay_live_flush(qg_relay *r);
+/* The reply is asked for again. */
+void qg_relay_live_again(qg_relay *r);
+void qg_relay_live_end(qg_relay *r);
 
 /* ---- gate_record.c
  * ------------------------------------------------------------------------------- */

@@ -13,13 +13,27 @@ static void relay(qg_gate *g, qg_http_req *req);
 
 static const struct route {
     const char *method, *path;
-    bool key; /* asks for an API key when one is set */
+    enum {
+        FREE,
+        KEY,   /* asks for an API key when one is set */
+        ADMIN, /* asks for the admin key, and is not there without one */
+        LIVE,  /* the same, of the live view */
+        PAGE,  /* of the live view, for everybody */
+    } who;
     void (*handle)(qg_gate *g, qg_http_req *req);
 } routes[] = {
-    {"POST", "/v1/chat/completions", true, relay}, {"POST", "/v1/completions", true, relay},
-    {"POST", "/v1/responses", true, relay},        {"POST", "/v1/messages", true, relay},
-    {"GET", "/v1/models", true, models},           {"GET", "/health", false, health},
-    {"GET", "/version", false, version},           {"GET", "/metrics", false, qg_gate_metrics_page},
+    {"POST", "/v1/chat/completions", KEY, relay},
+    {"POST", "/v1/completions", KEY, relay},
+    {"POST", "/v1/responses", KEY, relay},
+    {"POST", "/v1/messages", KEY, relay},
+    {"GET", "/v1/models", KEY, models},
+    {"GET", "/health", FREE, health},
+    {"GET", "/version", FREE, version},
+    {"GET", "/metrics", FREE, qg_gate_metrics_page},
+    {"GET", "/v1/admin/live", LIVE, qg_gate_live},
+    {"GET", "/live", PAGE, qg_gate_live_page},
+    {"GET", "/live.js", PAGE, qg_gate_live_page},
+    {"GET", "/live.css", PAGE, qg_gate_live_page},
 };
 
 static const struct route *find_route(qg_slice path)
@@ -166,10 +180,28 @@ static bool takes(const struct route *route, const char *method)
            (strcmp(route->method, "GET") == 0 && strcmp(method, "HEAD") == 0);
 }
 
+/* A route that is switched off is not there. */
+static bool is_there(const qg_gate *g, const struct route *route)
+{
+    return (route->who != ADMIN && route->who != LIVE) || g->opt->admin_key
+               ? (route->who != LIVE && route->who != PAGE) || g->live
+               : false;
+}
+
+static bool may_enter(const qg_gate *g, const struct route *route, const qg_http_req *req)
+{
+    const qg_keys admin = {.keys = &g->opt->admin_key, .n = 1};
+    if (route->who == ADMIN || route->who == LIVE)
+        return qg_keys_admit(&admin, req, NULL);
+    return route->who != KEY || qg_keys_admit(&g->keys, req, NULL);
+}
+
 void qg_gate_head(void *ud, qg_http_req *req)
 {
     qg_gate *g = ud;
     const struct route *route = find_route(qg_http_path(req));
+    if (route && !is_there(g, route))
+        route = NULL;
     qg_slice coding = qg_http_header(req, "Content-Encoding");
     qg_reqid_assign(req);
     if (!route && head_passes(g, req))
@@ -180,11 +212,11 @@ void qg_gate_head(void *ud, qg_http_req *req)
     } else if (!takes(route, qg_http_method(req))) {
         qg_http_set_extra(req, "Allow", route->method);
         qg_gate_fail(req, 405, "method_not_allowed", "Method Not Allowed");
-    } else if (route->key && !qg_keys_admit(&g->keys, req, NULL)) {
+    } else if (!may_enter(g, route, req)) {
         qg_gate_fail(req, 401, "invalid_api_key", "Unauthorized");
     } else if (coding.n && !qg_slice_is(coding, "identity")) {
         qg_gate_fail(req, 415, "invalid_request", "Content-Encoding is not supported.");
-    } else if (strcmp(route->method, "POST") == 0) {
+    } else if (route->handle == relay) {
         (void)admit(g, req);
     }
 }

@@ -158,6 +158,8 @@ static void on_signal(void *ud)
     } else if (signal == QG_SIGNAL_STOP) {
         qg_gate_note(g, qg_http_stopping(g->http) ? "stopping at once"
                                                   : "stopping: running requests may finish");
+        if (g->live)
+            qg_live_stop(g->live);
         qg_http_stop(g->http);
     }
 }
@@ -189,6 +191,14 @@ static void run_stop(qg_client_note *note)
         qg_relay_end(g->relays, QG_GATE_FAILED);
 }
 
+/* And the front's. */
+static void on_front_tick(void *ud)
+{
+    qg_gate *g = ud;
+    if (g->live)
+        qg_live_tick(g->live, qg_now_us());
+}
+
 /* ---- opening and closing
  * --------------------------------------------------------------------------------------- */
 
@@ -218,6 +228,10 @@ static qg_status open_desk(qg_gate *g, qg_err *err)
     QG_TRY(open_policy(opt, &g->policy, err));
     QG_TRY(qg_metrics_open(&g->metrics, err));
     QG_TRY(qg_admission_open(&g->admission, err));
+    if (opt->live_view && !opt->admin_key)
+        return qg_fail(err, QG_ERR_ARG, "the live view shows users' texts: it needs an admin key");
+    if (opt->live_view)
+        QG_TRY(qg_live_open(&g->live, err));
     return opt->audit_log ? qg_audit_open(&g->audit, opt->audit_log, err) : QG_OK;
 }
 
@@ -229,6 +243,7 @@ static void close_desk(qg_gate *g)
     qg_policy_unref(g->policy);
     qg_keys_free(&g->keys);
     qg_upstreams_unref(g->upstreams);
+    qg_live_close(g->live);
 }
 
 static qg_status listen_and_run(qg_gate *g, qg_err *err)
@@ -243,6 +258,7 @@ static qg_status listen_and_run(qg_gate *g, qg_err *err)
         .full = qg_gate_full,
         .fault = qg_gate_fault,
         .end = on_end,
+        .tick = on_front_tick,
         .watch_fd = qg_signals_fd(g->signals),
         .watch = on_signal,
     };

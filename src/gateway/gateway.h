@@ -25,12 +25,14 @@ typedef struct qg_gateway_options {
     const char *const *api_keys; /* [n_api_keys] asked of clients; none: no key is asked for */
     size_t n_api_keys;
     const char *api_key_file; /* more of them, see svc/keys.h; read again on SIGHUP; NULL = none */
-    const char *policy;       /* file; NULL = the default; read again on SIGHUP */
-    const char *audit_log;    /* file; NULL = none */
-    int32_t judge_ms;         /* for a verdict, where the policy says nothing; default 10,000 */
-    int32_t header_ms;        /* for the beginning of an upstream's answer; default 300,000 */
-    int32_t stall_ms;         /* between two pieces of it; default 120,000 */
-    int32_t total_ms;         /* for all of it; default 3,600,000 */
+    const char *admin_key;    /* asked for by the routes below /v1/admin/; NULL = there are none */
+    bool live_view;        /* /live and /v1/admin/live, which show users' texts; needs admin_key */
+    const char *policy;    /* file; NULL = the default; read again on SIGHUP */
+    const char *audit_log; /* file; NULL = none */
+    int32_t judge_ms;      /* for a verdict, where the policy says nothing; default 10,000 */
+    int32_t header_ms;     /* for the beginning of an upstream's answer; default 300,000 */
+    int32_t stall_ms;      /* between two pieces of it; default 120,000 */
+    int32_t total_ms;      /* for all of it; default 3,600,000 */
     /* Called with one line without its end, from any thread, one at a time; NULL = silence. */
     void (*log)(void *ud, qg_gateway_log level, const char *line);
     void *log_ud;

@@ -26,6 +26,8 @@ static void dispose(qg_relay *r)
     pthread_mutex_destroy(&r->lock);
     for (size_t i = 0; i < r->n_headers; i++)
         qg_mfree(r->headers[i].value);
+    json_decref(r->live.sent);
+    json_decref(r->live.released);
     qg_mfree(r->query);
     qg_mfree(r->shown);
     qg_mfree(r->body);
@@ -112,6 +114,7 @@ void qg_relay_end(qg_relay *r, qg_gate_outcome outcome)
     qg_relay_hang_up(r);
     qg_relay_hearings_end(r);
     qg_relay_record(r);
+    qg_relay_live_end(r);
     delist(r);
     /* The last wake-up, under the lock: once the front sees back_ended (maybe told by an earlier
      * one) it may give the channel back. */
@@ -188,6 +191,7 @@ void qg_relay_prompt(qg_relay *r, const qg_prompt_verdict *said)
     *v = *said;
     qg_prompt_add_rule(r, v);
     r->judged = true;
+    qg_relay_live_prompt(r);
     pthread_mutex_lock(&r->gate->desk);
     qg_histogram_add(&r->gate->counts.prompt, (double)(qg_now_us() - r->start_us) / 1e6);
     pthread_mutex_unlock(&r->gate->desk);
@@ -312,6 +316,7 @@ static bool regenerate(qg_relay *r)
     r->tried = 0;
     r->fed = false;
     qg_relay_hang_up(r);
+    qg_relay_live_again(r);
     qg_reply_retry(r->reply);
     pthread_mutex_lock(&r->gate->desk);
     r->gate->counts.regenerated++;
@@ -367,6 +372,7 @@ void qg_relay_pump(qg_relay *r)
     }
     if (!send_output(r, &s))
         return;
+    qg_relay_live_flush(r);
     qg_reply_counts c = qg_reply_counts_of(r->reply);
     int64_t now = qg_now_us();
     mark_in(r, &c, now);
@@ -397,6 +403,7 @@ static void start(qg_relay *r)
     g->counts.relays[r->proto]++;
     g->counts.streams++;
     pthread_mutex_unlock(&g->desk);
+    qg_relay_live_begin(r);
     if (r->gone)
         qg_relay_end(r, QG_GATE_GONE);
     else if (g->stopping)

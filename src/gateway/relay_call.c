@@ -88,7 +88,9 @@ static qg_status open_reply(qg_relay *r, bool stream)
     opt.request = qg_slice_of(r->body, r->n_body);
     opt.gated = r->prompt == QG_PROMPT_WAITS;
     opt.may_retry = r->view.regenerate > 0;
-    return qg_reply_open(&r->reply, &opt, NULL);
+    QG_TRY(qg_reply_open(&r->reply, &opt, NULL));
+    qg_relay_live_watch(r);
+    return QG_OK;
 }
 
 static bool is_stream(qg_slice type)

@@ -61,6 +61,7 @@ int main(int argc, char **argv)
         {"--upstream-key", NULL, &opt.upstream_key},
         {"--ca-file", NULL, &opt.ca_file},
         {"--policy", NULL, &opt.policy},
+        {"--admin-key", NULL, &opt.admin_key},
         {"--upstreams", NULL, &opt.upstreams_file},
         {"--audit-log", NULL, &opt.audit_log},
         {"--api-key-file", NULL, &opt.api_key_file},
@@ -72,6 +73,8 @@ int main(int argc, char **argv)
             upstreams[opt.n_upstreams++] = value;
         else if (strcmp(argv[i], "--api-key") == 0 && opt.n_api_keys < MOST)
             keys[opt.n_api_keys++] = value;
+        else if (strcmp(argv[i], "--live-view") == 0)
+            opt.live_view = strcmp(value, "1") == 0;
         else if (strcmp(argv[i], "--port") == 0)
             opt.port = (uint16_t)strtol(value, NULL, 10);
         else if (!turn(knobs, QG_COUNT(knobs), argv[i], value)) {
