@@ -83,9 +83,9 @@ typedef struct qg_engine qg_engine;
 typedef enum qg_dtype {
     QG_DTYPE_AUTO = 0, /* what the model was quantised to, else bfloat16 */
     QG_DTYPE_F32 = 1,
-    QG_DTYPE_BF16 = 2, /* weights and KV 16 bits, sums in float32 */
+    QG_DTYPE_BF16 = 2, /* weights 16 bits, sums in float32 */
     QG_DTYPE_INT8 = 3, /* layers' weights 8 bits with a scale for every 128, activations too;
-                          embedding, output matrix and KV 16 bits */
+                          embedding and output matrix 16 bits */
     QG_DTYPE_INT4 = 4, /* layers' weights 4.375 bits with scales for 32 and 128, the rest as INT8 */
     QG_DTYPE_F16 = 5,  /* only as a file's format */
 } qg_dtype;
@@ -123,7 +123,7 @@ typedef struct qg_options {
     uint64_t kv_bytes;     /* KV memory for all jobs together; 0 = enough for one context of
                               max_model_len, at least 512 MiB */
     uint64_t memory_bytes; /* 0, or what the process may take: chooses what is left open of dtype
-                              (most precise first), kv_bytes and max_model_len */
+                              and kv_dtype (most precise first), kv_bytes and max_model_len */
     int32_t step_rows;     /* most token rows in one pass; default 256, range 1..4096 */
     int32_t max_jobs;      /* jobs waiting or running; more give QG_ERR_BUSY; default 1024 */
     int64_t max_queued_tokens; /* prompt tokens waiting or running; default 524,288 */
@@ -135,6 +135,9 @@ typedef struct qg_options {
                           the model's files changed; never make a new one */
     const char *chat_template; /* a file with the Jinja source to use instead of the model's own;
                                   NULL (default) = the model's */
+    qg_dtype kv_dtype; /* K and V of the context: QG_DTYPE_AUTO (default): bf16, with QG_DTYPE_F32
+                          float32; QG_DTYPE_BF16; QG_DTYPE_INT8: 8 bits with a scale for every 32,
+                          53 % of the memory, lossy.  The latter two not beside QG_DTYPE_F32 */
 } qg_options;
 
 /* Fills in the defaults. */
@@ -158,9 +161,10 @@ typedef struct qg_model_info {
     bool builtin;          /* the demonstration model */
     uint64_t weight_bytes, kv_bytes;
     int32_t n_threads;
-    bool stream;         /* Qwen3Guard-Stream: heads instead of an output matrix */
-    bool from_cache;     /* the packed weights were mapped from the cache */
-    int32_t n_labels[4]; /* risk, category, query risk, query category; 0 for Gen */
+    bool stream;          /* Qwen3Guard-Stream: heads instead of an output matrix */
+    bool from_cache;      /* the packed weights were mapped from the cache */
+    int32_t n_labels[4];  /* risk, category, query risk, query category; 0 for Gen */
+    const char *kv_dtype; /* "bf16", "int8", "float32" */
 } qg_model_info;
 
 /* Facts about an open engine; strings live as long as it does. */

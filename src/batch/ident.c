@@ -169,11 +169,11 @@ json_t *qg_ident_json(const qg_ident *ident, const qg_engine *engine, qg_decode 
 {
     qg_model_info info;
     qg_engine_info(engine, &info);
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:i}", "name", info.name, "sha256", ident->model,
-                     "dtype", info.dtype, "kernel", info.kernel, "decode",
-                     decode == QG_DECODE_GENERATE ? "generate" : "verdict", "special_tokens",
-                     special == QG_SPECIAL_PARSE ? "parse" : "text", "max_model_len",
-                     info.max_model_len);
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i}", "name", info.name, "sha256", ident->model,
+                     "dtype", info.dtype, "kv_cache_dtype", info.kv_dtype, "kernel", info.kernel,
+                     "decode", decode == QG_DECODE_GENERATE ? "generate" : "verdict",
+                     "special_tokens", special == QG_SPECIAL_PARSE ? "parse" : "text",
+                     "max_model_len", info.max_model_len);
 }
 
 char *qg_ident_of_verdicts(const qg_ident *ident, const qg_engine *engine, qg_decode decode,

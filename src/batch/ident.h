@@ -18,8 +18,8 @@ typedef struct qg_ident {
  * byte of the model's files.  QG_ERR_IO, QG_ERR_TEMPLATE, QG_ERR_NOMEM. */
 qg_status qg_ident_of(qg_ident *ident, const qg_engine *engine, const char *model, qg_err *err);
 
-/* {"name","sha256","dtype","kernel","decode","special_tokens","max_model_len"}; NULL when out of
- * memory. */
+/* {"name","sha256","dtype","kv_cache_dtype","kernel","decode","special_tokens","max_model_len"};
+ * NULL when out of memory. */
 json_t *qg_ident_json(const qg_ident *ident, const qg_engine *engine, qg_decode decode,
                       qg_special special);
 

@@ -41,7 +41,7 @@ typedef struct cli_list {
 typedef struct cli_args {
     const char *model, *cpu, *dtype, *decode, *special, *response, *response_file, *messages, *host;
     const char *log, *cache, *policy, *audit_log, *stream_model, *threshold, *uds, *chat_template;
-    const char *calibrate, *evaluate, *report, *memory;
+    const char *calibrate, *evaluate, *report, *memory, *kv_dtype;
     const char *api_key_file, *allowed_origins, *category_map;
     const char *gen_model, *upstream_key_env, *ca_file, *upstreams_file;
     const char *shard, *errors, *prompt_field, *response_field, *keep, *where, *verdict_cache;

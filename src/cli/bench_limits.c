@@ -41,7 +41,8 @@ static qg_status read_shape(bench_limits *l, const qg_options *opt, double bytes
     l->layer_bytes = weights * bytes_each;
     l->output_bytes = (double)vocab * hidden * bytes_each;
     l->resident_bytes = l->layer_bytes + (double)vocab * hidden * wide;
-    l->kv_bytes = 2 * layers * kv * wide;
+    /* int8: a byte and a sixteenth of one, the scale */
+    l->kv_bytes = 2 * layers * kv * (opt->kv_dtype == QG_DTYPE_INT8 ? 1.0625 : wide);
     return QG_OK;
 }
 

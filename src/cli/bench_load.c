@@ -25,7 +25,7 @@ static char *word(const char *text)
 static qg_status run_once(bench *b, const char *cache, int64_t *us, double *rss_mib)
 {
     extern char **environ;
-    char *argv[11] = {word("qguard"), word("check"),   word("--quiet"),
+    char *argv[13] = {word("qguard"), word("check"),   word("--quiet"),
                       word("hello"),  word("--cache"), word(cache)};
     int n = 6, status;
     pid_t pid;
@@ -39,6 +39,10 @@ static qg_status run_once(bench *b, const char *cache, int64_t *us, double *rss_
     if (b->args->dtype) {
         argv[n++] = word("--dtype");
         argv[n++] = word(b->args->dtype);
+    }
+    if (b->args->kv_dtype) {
+        argv[n++] = word("--kv-cache-dtype");
+        argv[n++] = word(b->args->kv_dtype);
     }
     posix_spawn_file_actions_init(&quiet);
     posix_spawn_file_actions_addopen(&quiet, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);

@@ -102,6 +102,13 @@ const char *cli_or_env(const char *value, const char *variable)
     return env && *env ? env : value;
 }
 
+static qg_dtype kv_dtype_of(const char *word)
+{
+    return !word || !strcmp(word, "auto") ? QG_DTYPE_AUTO
+           : !strcmp(word, "int8")        ? QG_DTYPE_INT8
+                                          : QG_DTYPE_BF16;
+}
+
 static qg_dtype dtype_of(const char *word)
 {
     static const struct {
@@ -159,6 +166,7 @@ int cli_engine_options(const cli_args *args, uint32_t parts, qg_options *opt)
     opt->model = cli_or_env(args->model, "QGUARD_MODEL");
     opt->cpu = cli_or_env(args->cpu, "QGUARD_CPU");
     opt->dtype = dtype_of(args->dtype);
+    opt->kv_dtype = kv_dtype_of(args->kv_dtype);
     opt->n_threads = args->threads;
     opt->max_model_len = args->max_model_len;
     opt->kv_bytes = (uint64_t)args->kv_mib << 20;
@@ -180,9 +188,10 @@ void cli_say_memory(const cli_args *args, const qg_engine *engine)
     qg_engine_info(engine, &info);
     if (args->memory && info.weight_bytes && !args->quiet)
         fprintf(stderr,
-                "qguard: --memory %s: %s, weights %llu MiB, KV %llu MiB, context of %d tokens\n",
+                "qguard: --memory %s: %s, weights %llu MiB, KV %llu MiB in %s, context of %d "
+                "tokens\n",
                 args->memory, info.dtype, (unsigned long long)(info.weight_bytes >> 20),
-                (unsigned long long)(info.kv_bytes >> 20), info.max_model_len);
+                (unsigned long long)(info.kv_bytes >> 20), info.kv_dtype, info.max_model_len);
 }
 
 int cli_open_builtin(const cli_args *args, uint32_t parts, const char *builtin, qg_engine **engine)

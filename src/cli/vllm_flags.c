@@ -50,7 +50,7 @@ static const row rows[] = {
     {"seed", IGNORE_VALUE, NULL},
     {"generation-config", IGNORE_VALUE, NULL},
     {"load-format", IGNORE_VALUE, NULL},
-    {"kv-cache-dtype", IGNORE_VALUE, NULL},
+    {"kv-cache-dtype", OURS, "kv-cache-dtype"},
     {"limit-mm-per-prompt", IGNORE_VALUE, NULL},
     {"chat-template-content-format", IGNORE_VALUE, NULL},
     {"response-role", IGNORE_VALUE, NULL},
@@ -120,6 +120,22 @@ static const char *our_dtype(const char *value)
     return !strcmp(value, "half") || !strcmp(value, "float16") ? "auto" : value;
 }
 
+/* What vLLM keeps in 8 bits is kept in 8 bits here, too.  NULL: ignored, as are all its other
+ * words: they name layouts of its kernels. */
+static const char *our_kv_dtype(const char *value)
+{
+    static const char *const words[] = {"auto", "bf16", "int8"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!strcmp(value, words[i]))
+            return value;
+    if (!strcmp(value, "bfloat16"))
+        return "bf16";
+    const bool eight = !strncmp(value, "fp8", 3) || !strncmp(value, "int8", 4);
+    fprintf(stderr, "qguard serve: --kv-cache-dtype %s: %s\n", value,
+            eight ? "8 bits are int8 here" : "means nothing here and is ignored");
+    return eight ? "int8" : NULL;
+}
+
 static void put(translation *t, const char *word)
 {
     size_t n = strlen(word) + 1;
@@ -145,6 +161,8 @@ static void put_ours(translation *t, const row *r, const char *value)
         value = plain_length(t, value);
     else if (!strcmp(r->ours, "dtype"))
         value = our_dtype(value);
+    else if (!strcmp(r->ours, "kv-cache-dtype"))
+        value = our_kv_dtype(value);
     t->has_model |= !strcmp(r->ours, "model");
     if (!value)
         return;

@@ -8,10 +8,11 @@ enum {
     PREFIX_TOKENS = 64 * 16 /* the pinned beginnings of prompts: as open_kv counts them */
 };
 
-qg_status qg_fit_measure(qg_fit *out, qg_modeldir *dir, bool builtin, qg_dtype dtype,
+qg_status qg_fit_measure(qg_fit *out, qg_modeldir *dir, bool builtin, qg_formats formats,
                          uint32_t features, int32_t rows, int32_t ctx, int32_t threads, qg_err *err)
 {
-    const qg_model_options mo = {.dtype = dtype, .features = features};
+    const qg_model_options mo = {
+        .dtype = formats.weights, .kv_dtype = formats.kv, .features = features};
     const qg_config *c = qg_modeldir_config(dir);
     qg_model_size size;
     qg_slice json = {0};
@@ -41,36 +42,55 @@ static int32_t context_in(uint64_t bytes, const qg_fit *f, int32_t most)
     return left < (uint64_t)most ? (int32_t)left / QG_KV_BLOCK * QG_KV_BLOCK : most;
 }
 
-static void take(qg_engine *e, qg_dtype dtype, const qg_fit *f, int32_t context)
+static void take(qg_engine *e, qg_formats formats, const qg_fit *f, int32_t context)
 {
     const uint64_t left = e->opt.memory_bytes - f->weights - f->rest;
-    e->opt.dtype = dtype;
+    e->opt.dtype = formats.weights;
+    e->opt.kv_dtype = formats.kv;
     e->opt.max_model_len = context;
     if (!e->opt.kv_bytes)
         e->opt.kv_bytes = left;
 }
 
+/* What may be chosen, best first: bf16 before int8 for KV, with each format of the weights.  8 bits
+ * of K and V cost less precision than 8 bits of the weights (docs/MEASURING.md). */
+static size_t choices(const qg_engine *e, qg_dtype asked, qg_formats out[6])
+{
+    static const qg_dtype smaller[] = {QG_DTYPE_BF16, QG_DTYPE_INT8, QG_DTYPE_INT4};
+    const bool fixed =
+        asked != QG_DTYPE_AUTO || qg_modeldir_config(e->dir)->packed != QG_DTYPE_AUTO;
+    size_t n = 0;
+    for (size_t i = 0; i < (fixed ? 1 : QG_COUNT(smaller)); i++) {
+        const qg_dtype weights = fixed ? e->opt.dtype : smaller[i];
+        if (e->opt.kv_dtype != QG_DTYPE_AUTO || weights == QG_DTYPE_F32) {
+            out[n++] = (qg_formats){weights, e->opt.kv_dtype};
+            continue;
+        }
+        out[n++] = (qg_formats){weights, QG_DTYPE_BF16};
+        out[n++] = (qg_formats){weights, QG_DTYPE_INT8};
+    }
+    return n;
+}
+
 qg_status qg_fit_choose(qg_engine *e, qg_dtype asked, qg_err *err)
 {
     enum { WANTED = 8192, LEAST = 1024 };
-    static const qg_dtype formats[] = {QG_DTYPE_BF16, QG_DTYPE_INT8, QG_DTYPE_INT4};
+    qg_formats may[6];
+    const size_t n = choices(e, asked, may);
     const qg_config *c = qg_modeldir_config(e->dir);
-    const bool fixed = asked != QG_DTYPE_AUTO || c->packed != QG_DTYPE_AUTO;
     const int32_t most = e->opt.max_model_len ? e->opt.max_model_len : c->max_positions;
     const int32_t wanted = e->opt.max_model_len ? most : most < WANTED ? most : WANTED;
     qg_fit f = {0};
-    for (size_t i = 0; i < (fixed ? 1 : QG_COUNT(formats)); i++) {
-        const qg_dtype dtype = fixed ? e->opt.dtype : formats[i];
-        QG_TRY(qg_fit_measure(&f, e->dir, e->builtin, dtype, e->features, e->opt.step_rows, most,
+    for (size_t i = 0; i < n; i++) {
+        QG_TRY(qg_fit_measure(&f, e->dir, e->builtin, may[i], e->features, e->opt.step_rows, most,
                               e->opt.n_threads, err));
         const uint64_t need = f.weights + f.rest;
         uint64_t left = e->opt.memory_bytes > need ? e->opt.memory_bytes - need : 0;
         if (e->opt.kv_bytes && left >= e->opt.kv_bytes)
             left = e->opt.kv_bytes;
         const int32_t context = context_in(left, &f, most);
-        const bool last = fixed || i + 1 == QG_COUNT(formats);
-        if (context >= wanted || (last && context >= (wanted < LEAST ? wanted : LEAST))) {
-            take(e, dtype, &f, context);
+        if (context >= wanted || (i + 1 == n && context >= (wanted < LEAST ? wanted : LEAST))) {
+            take(e, may[i], &f, context);
             return QG_OK;
         }
     }

@@ -10,17 +10,23 @@ typedef struct qg_fit {
     uint64_t kv_token; /* KV of a token */
 } qg_fit;
 
-/* Of the model in dir in this format (settled).  builtin: its files are memory of the process, too.
+/* What numbers are kept in. */
+typedef struct qg_formats {
+    qg_dtype weights, kv; /* settled */
+} qg_formats;
+
+/* Of the model in dir in these formats.  builtin: its files are memory of the process, too.
  */
-qg_status qg_fit_measure(qg_fit *out, qg_modeldir *dir, bool builtin, qg_dtype dtype,
+qg_status qg_fit_measure(qg_fit *out, qg_modeldir *dir, bool builtin, qg_formats formats,
                          uint32_t features, int32_t rows, int32_t ctx, int32_t threads,
                          qg_err *err);
 
-/* Sets what the options leave open of dtype, KV memory and context, so that all of it stays below
- * memory_bytes.  asked: the dtype before it was settled.  The most precise format that leaves KV
- * for 8,192 tokens (or all that the model or max_model_len asks for) is taken; where none does, the
- * smallest one with the context that fits.  QG_ERR_NOMEM with what would be needed when not even
- * 1,024 tokens fit. */
+/* Sets what the options leave open of dtype, KV's dtype, KV memory and context, so that all of it
+ * stays below memory_bytes.  asked: the dtype before it was settled.  The most precise formats that
+ * leave KV for 8,192 tokens (or all that the model or max_model_len asks for) are taken: K and V go
+ * to 8 bits before the weights go on to the next format, and both before the context is cut.  Where
+ * none do, the smallest ones with the context that fits.  QG_ERR_NOMEM with what would be needed
+ * when not even 1,024 tokens fit. */
 qg_status qg_fit_choose(qg_engine *e, qg_dtype asked, qg_err *err);
 
 #endif

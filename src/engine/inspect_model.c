@@ -71,8 +71,9 @@ static void try_text(qg_inspection *in, qg_err *err)
 }
 
 /* What the process will hold after its first verdict on a prompt of 371 tokens, the length that the
- * measurements are made with, by format. */
-static qg_status put_resident(qg_inspection *in, bool builtin, qg_err *err)
+ * measurements are made with, by format; with K and V as --dtype has them, or in 8 bits. */
+static qg_status put_resident(qg_inspection *in, bool builtin, qg_dtype kv, const char *key,
+                              qg_err *err)
 {
     enum { TOKENS = 371 + 32 }; /* and the answers */
     static const struct {
@@ -87,17 +88,22 @@ static qg_status put_resident(qg_inspection *in, bool builtin, qg_err *err)
     qg_status rc = QG_OK;
     for (size_t i = 0; rc == QG_OK && c && memory && i < QG_COUNT(formats); i++) {
         qg_fit f;
-        if (c->packed != QG_DTYPE_AUTO && c->packed != formats[i].dtype)
+        qg_formats in_use = {formats[i].dtype, kv};
+        if ((c->packed != QG_DTYPE_AUTO && c->packed != formats[i].dtype) ||
+            qg_model_settle_kv_dtype(in_use.weights, &in_use.kv, NULL) != QG_OK)
             continue;
-        rc = qg_fit_measure(&f, in->dir, builtin, formats[i].dtype, qg_cpu_detect(), 256,
-                            c->max_positions, qg_cpu_count(), err);
+        rc = qg_fit_measure(&f, in->dir, builtin, in_use, qg_cpu_detect(), 256, c->max_positions,
+                            qg_cpu_count(), err);
         if (rc == QG_OK)
             json_object_set_new(
                 o, formats[i].name,
                 json_integer((json_int_t)(f.weights + f.rest + TOKENS * f.kv_token)));
+        if (rc == QG_OK && kv == QG_DTYPE_INT8)
+            json_object_set_new(memory, "kv_bytes_per_token_int8",
+                                json_integer((json_int_t)f.kv_token));
     }
     if (memory)
-        json_object_set(memory, "resident_bytes", o);
+        json_object_set(memory, key, o);
     json_decref(o);
     return rc;
 }
@@ -117,7 +123,9 @@ qg_status qg_inspect(const char *model, char **json, qg_err *err)
     if (in.dir) {
         try_weights(&in, err);
         try_text(&in, err);
-        if (in.first == QG_OK && put_resident(&in, builtin, err) != QG_OK)
+        if (in.first == QG_OK &&
+            (put_resident(&in, builtin, QG_DTYPE_AUTO, "resident_bytes", err) != QG_OK ||
+             put_resident(&in, builtin, QG_DTYPE_INT8, "resident_bytes_int8_kv", err) != QG_OK))
             in.first = QG_ERR_NOMEM;
     }
     qg_status rc = in.first;

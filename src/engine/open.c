@@ -246,6 +246,7 @@ static qg_status open_model(qg_engine *e, qg_err *err)
     QG_TRY(qg_pool_open(&e->pool, e->opt.n_threads, err));
     qg_model_options mo = {
         .dtype = e->opt.dtype,
+        .kv_dtype = e->opt.kv_dtype,
         .features = e->features,
         .max_positions = e->opt.max_model_len,
     };
@@ -366,6 +367,7 @@ static qg_status open_all(qg_engine *e, const qg_options *opt, qg_err *err)
         QG_TRY(qg_model_settle_dtype(qg_modeldir_config(e->dir), &e->opt.dtype, err));
     if (e->opt.memory_bytes && (e->opt.parts & QG_PART_WEIGHTS))
         QG_TRY(qg_fit_choose(e, asked, err));
+    QG_TRY(qg_model_settle_kv_dtype(e->opt.dtype, &e->opt.kv_dtype, err));
     QG_TRY(open_parts(e, opt->chat_template, err));
     if (!(e->opt.parts & QG_PART_WEIGHTS))
         return QG_OK;
@@ -448,7 +450,8 @@ const char *qg_engine_warning(const qg_engine *e, size_t i)
 
 void qg_engine_info(const qg_engine *e, qg_model_info *info)
 {
-    *info = (qg_model_info){.name = e->name, .builtin = e->builtin, .dtype = "", .kernel = ""};
+    *info = (qg_model_info){
+        .name = e->name, .builtin = e->builtin, .dtype = "", .kernel = "", .kv_dtype = ""};
     if (e->tok)
         info->vocab_size = qg_tok_n_ids(e->tok);
     if (!e->model)
@@ -459,6 +462,9 @@ void qg_engine_info(const qg_engine *e, qg_model_info *info)
                   : e->opt.dtype == QG_DTYPE_INT8 ? "int8"
                   : e->opt.dtype == QG_DTYPE_INT4 ? "int4"
                                                   : "bfloat16";
+    info->kv_dtype = e->opt.kv_dtype == QG_DTYPE_F32    ? "float32"
+                     : e->opt.kv_dtype == QG_DTYPE_INT8 ? "int8"
+                                                        : "bf16";
     info->kernel = qg_model_kernel(e->model);
     info->weight_bytes = qg_model_weight_bytes(e->model);
     info->kv_bytes = e->opt.kv_bytes;

@@ -478,13 +478,18 @@ const qg_tensor *qg_modeldir_tensor(const qg_modeldir *dir, const char *name)
 
 void qg_modeldir_drop(const qg_modeldir *dir, const qg_tensor *t)
 {
-    uintptr_t at = (uintptr_t)t->data;
+    qg_modeldir_drop_part(dir, t, 0, t->bytes);
+}
+
+void qg_modeldir_drop_part(const qg_modeldir *dir, const qg_tensor *t, size_t first, size_t n)
+{
+    uintptr_t at = (uintptr_t)t->data + first;
 
     for (size_t i = 0; i < dir->n_shards; i++) {
         const qg_map *map = &dir->shards[i].map;
         uintptr_t from = (uintptr_t)map->data;
         if (at >= from && at - from < map->size)
-            qg_map_drop(map, at - from, t->bytes);
+            qg_map_drop(map, at - from, n);
     }
 }
 

@@ -56,6 +56,8 @@ const qg_tensor *qg_modeldir_tensor_at(const qg_modeldir *dir, size_t i);      /
 const qg_tensor *qg_modeldir_tensor(const qg_modeldir *dir, const char *name); /* NULL: absent */
 /* The tensor's bytes are not needed for now: lets the system take the pages back. */
 void qg_modeldir_drop(const qg_modeldir *dir, const qg_tensor *t);
+/* The same of its bytes [from, from + n); the pages at both ends, which others share, stay. */
+void qg_modeldir_drop_part(const qg_modeldir *dir, const qg_tensor *t, size_t from, size_t n);
 
 size_t qg_modeldir_n_shards(const qg_modeldir *dir);
 const qg_shard *qg_modeldir_shard(const qg_modeldir *dir, size_t i); /* sorted by file name */

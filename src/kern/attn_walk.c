@@ -15,10 +15,13 @@ typedef struct walk {
     const qg_attn_shape *s;
     const qg_attn_row *rows;
     int32_t kvh, group;
-    size_t xs, half, head_at; /* bytes: of a prepared q, of K (or V) in a block, before this head */
+    size_t xs, half, head_at; /* bytes: of a prepared q, of K (or V) as the steps read them, before
+                                 this head in a stored block */
+    size_t v_ahead;           /* bytes from K to V when a stored block is fetched ahead */
     int64_t dim;
     uint8_t *q;      /* [rows * group] prepared */
-    uint8_t *packed; /* [QG_ATTN_BLOCKS][K, V] gathered along a path */
+    uint8_t *packed; /* [QG_ATTN_BLOCKS][K, V] gathered along a path, or expanded */
+    uint8_t *stored; /* [K, V] gathered along a path in 8 bits, to be expanded */
     float *p;        /* [rows * group][CHUNK] scores, then weights */
     float *o;        /* [rows * group][dim] */
     float *max;      /* [rows * group] */
@@ -62,8 +65,10 @@ static size_t lay_out(walk *w, const qg_attn_ops *ops, const qg_attn_shape *s, u
     w->xs = ops->prep->x_bytes(s->head_dim);
     w->half = qg_kv_half_bytes(ops->format, s->head_dim);
     w->dim = qg_kv_dim(s->head_dim);
+    w->v_ahead = ops->expand ? 2 * qg_kv_half_bytes(QG_W_I8, s->head_dim) - w->half : w->half;
     w->q = carve(base, &at, n * w->xs);
     w->packed = carve(base, &at, 2 * QG_ATTN_BLOCKS * w->half);
+    w->stored = carve(base, &at, ops->expand ? 2 * qg_kv_half_bytes(QG_W_I8, s->head_dim) : 0);
     w->p = carve(base, &at, n * CHUNK * f);
     w->o = carve(base, &at, n * (size_t)w->dim * f);
     w->max = carve(base, &at, n * f);
@@ -136,13 +141,29 @@ static void copy_token(const walk *w, uint8_t *to, int64_t t, const uint8_t *fro
 }
 
 /* Positions [j, end), at most a block of them, as a block's K and V. */
-static const uint8_t *gather(const walk *w, const qg_attn_row *row, int32_t j, int32_t end)
+static const uint8_t *gather(const walk *w, const qg_attn_row *row, int32_t j, int32_t end,
+                             uint8_t *to)
 {
-    uint8_t *to = w->packed + (size_t)(j / QG_KV_BLOCK % QG_ATTN_BLOCKS) * 2 * w->half;
     for (int32_t i = j; i < end; i++) {
         const int32_t slot = slot_of(row, i);
-        copy_token(w, to, i - j, head_of(w, row, slot / QG_KV_BLOCK), slot % QG_KV_BLOCK);
+        const uint8_t *from = head_of(w, row, slot / QG_KV_BLOCK);
+        if (w->ops->expand)
+            qg_kv8_copy_token(to, i - j, from, slot % QG_KV_BLOCK, w->dim);
+        else
+            copy_token(w, to, i - j, from, slot % QG_KV_BLOCK);
     }
+    return to;
+}
+
+/* The same, from where they lie when they lie there in order, as the steps read them. */
+static const uint8_t *block_at(const walk *w, const qg_attn_row *row, int32_t j, int32_t end)
+{
+    uint8_t *to = w->packed + (size_t)(j / QG_KV_BLOCK % QG_ATTN_BLOCKS) * 2 * w->half;
+    const bool there = in_order(row, j, end);
+    if (!w->ops->expand)
+        return there ? head_of(w, row, j / QG_KV_BLOCK) : gather(w, row, j, end, to);
+    w->ops->expand(to, there ? head_of(w, row, j / QG_KV_BLOCK) : gather(w, row, j, end, w->stored),
+                   w->dim);
     return to;
 }
 
@@ -151,14 +172,14 @@ static void locate(const walk *w, const qg_attn_row *row, int32_t j0, int32_t n,
 {
     for (int32_t b = 0; b < QG_ATTN_BLOCKS; b++) {
         const int32_t j = j0 + b * QG_KV_BLOCK, end = min32(j + QG_KV_BLOCK, j0 + n);
-        at->k[b] = j >= end                ? at->k[0]
-                   : in_order(row, j, end) ? head_of(w, row, j / QG_KV_BLOCK)
-                                           : gather(w, row, j, end);
+        at->k[b] = j >= end ? at->k[0] : block_at(w, row, j, end);
         at->v[b] = at->k[b] + w->half;
     }
 }
 
-/* The chunk at j0 as far as it needs no gathering; what is not known repeats `now`. */
+/* The chunk at j0 as far as it needs no gathering; what is not known repeats `now`.  Only fetched,
+ * never read: of a head in 8 bits, which is half as long, K stands for its first bytes and V for
+ * its last. */
 static void foresee(const walk *w, const qg_attn_row *row, int32_t j0, const places *now,
                     places *at)
 {
@@ -166,7 +187,7 @@ static void foresee(const walk *w, const qg_attn_row *row, int32_t j0, const pla
     for (int32_t b = 0; b < QG_ATTN_BLOCKS; b++) {
         const int32_t j = j0 + b * QG_KV_BLOCK;
         at->k[b] = j < end ? head_of(w, row, j / QG_KV_BLOCK) : now->k[b];
-        at->v[b] = at->k[b] + w->half;
+        at->v[b] = j < end ? at->k[b] + w->v_ahead : now->v[b];
     }
 }
 
@@ -309,7 +330,7 @@ void qg_attn_walk(const qg_attn_ops *ops, const qg_attn_shape *s, const qg_attn_
     walk w;
     lay_out(&w, ops, s, (uint8_t *)scratch + (64 - (uintptr_t)scratch % 64) % 64);
     w.kvh = kvh;
-    w.head_at = qg_kv_head_at(ops->format, s->head_dim, kvh);
+    w.head_at = qg_kv_head_at(ops->expand ? QG_W_I8 : ops->format, s->head_dim, kvh);
     for (int64_t r = 0; r < n_rows; r += tile_rows(s)) {
         const int64_t n = n_rows - r < tile_rows(s) ? n_rows - r : tile_rows(s);
         int32_t longest = 0;

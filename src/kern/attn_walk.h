@@ -9,11 +9,12 @@
  *
  * A chunk serves all query rows that see the same positions there, so prefill is a matrix product;
  * what a row computes does not depend on how many share it.  Where a path of a token tree leaves
- * the order of slots, sixteen positions are first gathered into a block of the scratch. */
+ * the order of slots, sixteen positions are first gathered into a block of the scratch.  Blocks in
+ * 8 bits are expanded into bf16 there, once for all query rows of a chunk. */
 #ifndef QG_KERN_ATTN_WALK_H
 #define QG_KERN_ATTN_WALK_H
 
-#include "kern/kvblock.h"
+#include "kern/kv8.h"
 
 enum {
     QG_ATTN_BLOCKS = 4, /* of a chunk */
@@ -44,7 +45,9 @@ typedef struct qg_attn_weigh {
 } qg_attn_weigh;
 
 typedef struct qg_attn_ops {
-    qg_wformat format;
+    qg_wformat format; /* that the steps read: F32 or BF16 */
+    qg_kv8_expand_fn
+        *expand;         /* NULL: blocks are stored so; else they are I8, the steps read BF16 */
     const qg_gemm *prep; /* its prep and x_bytes make the rows of q */
     void (*score[QG_ATTN_STRIP])(const qg_attn_score *t); /* by size of the strip - 1 */
     void (*weigh[QG_ATTN_STRIP])(const qg_attn_weigh *t);
@@ -61,7 +64,8 @@ void qg_attn_walk(const qg_attn_ops *ops, const qg_attn_shape *s, const qg_attn_
                   int64_t n_rows, int32_t kvh, void *scratch);
 
 /* The two functions of a row that has `ops`. */
-#define QG_ATTN_OF_OPS                                                                             \
+#define QG_ATTN_OF_OPS QG_ATTN_FUNCTIONS(ops, scratch_bytes, run)
+#define QG_ATTN_FUNCTIONS(ops, scratch_bytes, run)                                                 \
     static size_t scratch_bytes(const qg_attn_shape *s, int32_t n_ctx)                             \
     {                                                                                              \
         (void)n_ctx;                                                                               \
@@ -72,5 +76,26 @@ void qg_attn_walk(const qg_attn_ops *ops, const qg_attn_shape *s, const qg_attn_
     {                                                                                              \
         qg_attn_walk(&ops, s, rows, n_rows, kvh, scratch);                                         \
     }
+
+/* A second row of a file whose ops are for bf16: the same steps over blocks in 8 bits, which its
+ * `expand` reads. */
+#define QG_ATTN_I8_ROW(row_symbol, row_name, row_need, bf16_prep)                                  \
+    static const qg_attn_ops ops_i8 = {                                                            \
+        .format = QG_W_BF16,                                                                       \
+        .expand = expand,                                                                          \
+        .prep = bf16_prep,                                                                         \
+        .score = STRIPS(score),                                                                    \
+        .weigh = STRIPS(weigh),                                                                    \
+        .soften = soften,                                                                          \
+    };                                                                                             \
+    QG_ATTN_FUNCTIONS(ops_i8, scratch_bytes_i8, run_i8)                                            \
+    const qg_attn row_symbol = {                                                                   \
+        .name = row_name,                                                                          \
+        .need = row_need,                                                                          \
+        .kv_format = QG_W_I8,                                                                      \
+        .scratch_bytes = scratch_bytes_i8,                                                         \
+        .run = run_i8,                                                                             \
+        .store = qg_attn_store_i8,                                                                 \
+    };
 
 #endif

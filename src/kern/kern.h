@@ -72,9 +72,10 @@ enum { QG_KV_BLOCK = 16 }; /* tokens in a block of the paged KV cache */
  *
  * Logical position j in [0, n_ctx) of the row lies in slot  s = j < tree_base ? j : path[j -
  * tree_base]. Slot s is token s % QG_KV_BLOCK of block blocks[s / QG_KV_BLOCK]; how a block is laid
- * out is told in kvblock.h.  Elements are f32 or bf16 (qg_attn.kv_format); with bf16, q and the
- * weights of V are rounded to bf16 as well.  Softmax in float32; the sum runs over j rising with
- * results that depend only on (q, the K and V values by j, n_ctx): never on slots, tree or batch.
+ * out is told in kvblock.h.  Elements are f32, bf16 or i8 (qg_attn.kv_format), i8 with scales; with
+ * the latter two, q and the weights of V are rounded to bf16, and so is what i8 stands for. Softmax
+ * in float32; the sum runs over j rising with results that depend only on (q, the K and V values by
+ * j, n_ctx): never on slots, tree or batch.
  */
 typedef struct qg_attn_row {
     const float *q;            /* [n_heads][head_dim], rotated and normed */

@@ -105,7 +105,8 @@ qg_status qg_kernbench_attn(kernbench *b)
     for (const qg_attn *const *a = qg_attn_rows(); *a; a++) {
         if (((*a)->need & b->features) != (*a)->need || !(*a)->need)
             continue;
-        b->limit = qg_measure_peak(qg_peak_pick((*a)->kv_format, (*a)->need), b->pool);
+        const qg_wformat math = (*a)->kv_format == QG_W_I8 ? QG_W_BF16 : (*a)->kv_format;
+        b->limit = qg_measure_peak(qg_peak_pick(math, (*a)->need), b->pool);
         if (!attn_one(b, *a, 371, 371) || !attn_one(b, *a, 256, 4096) || !attn_one(b, *a, 1, 371) ||
             !attn_one(b, *a, 1, 4096))
             return QG_ERR_NOMEM;

@@ -1,5 +1,5 @@
 /* Attention in plain C: all scores of a row, softmax, weighted sum of V over j rising. */
-#include "kern/kvblock.h"
+#include "kern/kv8.h"
 #include "kern/rows.h"
 
 #include <math.h>
@@ -20,13 +20,17 @@ static token token_of(qg_wformat format, const qg_attn_shape *s, const qg_attn_r
     return (token){k, k + qg_kv_half_bytes(format, s->head_dim), slot % QG_KV_BLOCK};
 }
 
-static float load(qg_wformat format, const void *half, int64_t at)
+/* Dimension c; at: where it lies in half, which is the token's K or V. */
+static float load(qg_wformat format, const qg_attn_shape *s, const void *half, int64_t t, int64_t c,
+                  int64_t at)
 {
+    if (format == QG_W_I8)
+        return qg_kv8_value(half, qg_kv_dim(s->head_dim), t, c, at);
     return format == QG_W_F32 ? ((const float *)half)[at]
                               : qg_bf16_to_f32(((const qg_bf16 *)half)[at]);
 }
 
-/* What the format keeps of v. */
+/* What is kept of v, a number of q or a weight. */
 static float kept(qg_wformat format, float v)
 {
     return format == QG_W_F32 ? v : qg_bf16_to_f32(qg_f32_to_bf16(v));
@@ -39,7 +43,7 @@ static void scores(qg_wformat format, const qg_attn_shape *s, const qg_attn_row 
         const token at = token_of(format, s, row, kvh, j);
         float sum = 0;
         for (int32_t d = 0; d < s->head_dim; d++)
-            sum += q[d] * load(format, at.k, qg_k_element(format, at.t, d));
+            sum += q[d] * load(format, s, at.k, at.t, d, qg_k_element(format, at.t, d));
         p[j] = sum * s->scale;
     }
 }
@@ -65,7 +69,7 @@ static void weigh(qg_wformat format, const qg_attn_shape *s, const qg_attn_row *
     for (int32_t j = 0; j < row->n_ctx; j++) {
         const token at = token_of(format, s, row, kvh, j);
         for (int32_t d = 0; d < s->head_dim; d++)
-            out[d] += p[j] * load(format, at.v, qg_v_element(format, dim, at.t, d));
+            out[d] += p[j] * load(format, s, at.v, at.t, d, qg_v_element(format, dim, at.t, d));
     }
 }
 
@@ -98,6 +102,12 @@ static void run_bf16(const qg_attn_shape *s, const qg_attn_row *rows, int64_t n_
                      void *scratch)
 {
     run(QG_W_BF16, s, rows, n_rows, kvh, scratch);
+}
+
+static void run_i8(const qg_attn_shape *s, const qg_attn_row *rows, int64_t n_rows, int32_t kvh,
+                   void *scratch)
+{
+    run(QG_W_I8, s, rows, n_rows, kvh, scratch);
 }
 
 static size_t scratch_bytes(const qg_attn_shape *s, int32_t n_ctx)
@@ -141,4 +151,12 @@ const qg_attn qg_attn_bf16_ref = {
     .scratch_bytes = scratch_bytes,
     .run = run_bf16,
     .store = qg_attn_store_bf16,
+};
+
+const qg_attn qg_attn_i8_ref = {
+    .name = "i8_ref",
+    .kv_format = QG_W_I8,
+    .scratch_bytes = scratch_bytes,
+    .run = run_i8,
+    .store = qg_attn_store_i8,
 };

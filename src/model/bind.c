@@ -322,6 +322,22 @@ static qg_status check_complete(qg_bound *b, const qg_modeldir *dir, qg_err *err
     return QG_OK;
 }
 
+/* A piece at a time: what was compared is let go, so that two gigabytes are never in memory. */
+static bool same_bytes(const qg_modeldir *dir, const qg_tensor *a, const qg_tensor *b)
+{
+    const size_t piece = 4 << 20;
+    bool same = true;
+    for (size_t at = 0; same && at < a->bytes; at += piece) {
+        const size_t n = a->bytes - at < piece ? a->bytes - at : piece;
+        same = memcmp((const uint8_t *)a->data + at, (const uint8_t *)b->data + at, n) == 0;
+        qg_modeldir_drop_part(dir, a, at, n);
+        qg_modeldir_drop_part(dir, b, at, n);
+    }
+    qg_modeldir_drop(dir, a); /* pages that two pieces share */
+    qg_modeldir_drop(dir, b);
+    return same;
+}
+
 /* Published Gen files say "tied" and store lm_head.weight all the same, equal to the embedding:
  * then one matrix serves both.  If it differs it is what the model was saved with, so use it. */
 void qg_settle_lm_head(qg_bound *b, const qg_modeldir *dir)
@@ -330,12 +346,10 @@ void qg_settle_lm_head(qg_bound *b, const qg_modeldir *dir)
     if (b->stream || !qg_modeldir_config(dir)->tied || !h || !e)
         return;
     if (h->dtype == e->dtype && h->blocks == e->blocks && h->bytes == e->bytes &&
-        memcmp(h->data, e->data, h->bytes) == 0)
+        same_bytes(dir, h, e))
         b->lm_head = NULL;
     else
         b->lm_head_differs = true;
-    qg_modeldir_drop(dir, e);
-    qg_modeldir_drop(dir, h);
 }
 
 qg_status qg_bind(qg_bound *out, const qg_modeldir *dir, qg_err *err)

@@ -98,6 +98,21 @@ void qg_equal_layer(qg_equal *e, const qg_config *c, const qg_bound_layer *b, qg
     invert(e->down_columns, e->up_rows, c->intermediate);
 }
 
+void qg_equal_heads(float *q_norm, float *k_norm, int32_t head_dim)
+{
+    const int32_t half = head_dim / 2;
+    for (int32_t i = 0; i < half; i++) {
+        const float a = fabsf(k_norm[i]), b = fabsf(k_norm[i + half]), most = a > b ? a : b;
+        if (!(most > 0) || !isfinite(most))
+            continue;
+        const float e = rintf(log2f(most)), f = ldexpf(1, (int)fminf(fmaxf(e, -MOST), MOST));
+        for (int32_t c = i; c < head_dim; c += half) {
+            k_norm[c] /= f;
+            q_norm[c] *= f;
+        }
+    }
+}
+
 static void lay_out(qg_equal *e, const qg_config *c, qg_carve *at)
 {
     const size_t hidden = (size_t)c->hidden, inter = (size_t)c->intermediate;

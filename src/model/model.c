@@ -14,7 +14,7 @@ void qg_model_choose_rows(qg_model *m, const qg_model_options *opt)
         m->layer = qg_gemm_pick(QG_W_I8, opt->features);
     if (opt->dtype == QG_DTYPE_INT4)
         m->layer = qg_gemm_pick(QG_W_I4, opt->features);
-    m->attn = qg_attn_pick(format, opt->features);
+    m->attn = qg_attn_pick(opt->kv_dtype == QG_DTYPE_INT8 ? QG_W_I8 : format, opt->features);
     m->vec = qg_vec_pick(opt->features);
 }
 
@@ -28,6 +28,18 @@ qg_status qg_model_settle_dtype(const qg_config *config, qg_dtype *dtype, qg_err
                        "config.json: the model was quantised to %s and can be computed in nothing "
                        "else; use the model that it was made from",
                        name);
+    return QG_OK;
+}
+
+qg_status qg_model_settle_kv_dtype(qg_dtype dtype, qg_dtype *kv_dtype, qg_err *err)
+{
+    if (*kv_dtype == QG_DTYPE_AUTO)
+        *kv_dtype = dtype == QG_DTYPE_F32 ? QG_DTYPE_F32 : QG_DTYPE_BF16;
+    if (dtype == QG_DTYPE_F32 && *kv_dtype != QG_DTYPE_F32)
+        return qg_fail(err, QG_ERR_UNSUPPORTED,
+                       "kv_dtype: with dtype float32, K and V are float32, too");
+    if (dtype != QG_DTYPE_F32 && *kv_dtype != QG_DTYPE_BF16 && *kv_dtype != QG_DTYPE_INT8)
+        return qg_fail(err, QG_ERR_UNSUPPORTED, "kv_dtype: K and V are kept in bf16 or int8");
     return QG_OK;
 }
 
@@ -51,6 +63,7 @@ static qg_status set_up(qg_model *m, const qg_model_options *opt, qg_err *err)
     m->max_positions = opt->max_positions ? opt->max_positions : c->max_positions;
     qg_model_options settled = *opt;
     QG_TRY(qg_model_settle_dtype(c, &settled.dtype, err));
+    QG_TRY(qg_model_settle_kv_dtype(settled.dtype, &settled.kv_dtype, err));
     qg_model_choose_rows(m, &settled);
     m->attn_shape = (qg_attn_shape){
         .n_heads = c->n_heads,

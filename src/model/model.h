@@ -16,6 +16,8 @@ typedef struct qg_model qg_model; /* immutable once open */
 
 typedef struct qg_model_options {
     qg_dtype dtype;        /* F32, BF16, INT8 or INT4 (layers only; rest BF16), or AUTO */
+    qg_dtype kv_dtype;     /* AUTO (F32 when dtype is, else BF16), or, unless dtype is F32, BF16 or
+                              INT8 */
     uint32_t features;     /* QG_CPU_* bits to use */
     int32_t max_positions; /* longest context, <= config's; 0 = config's */
     qg_slice packed;       /* what qg_model_packed gave for the same files, options and build, at a
@@ -26,6 +28,10 @@ typedef struct qg_model_options {
 /* *dtype AUTO becomes what a model is computed in when nobody says: what it was packed in, else
  * bfloat16.  QG_ERR_UNSUPPORTED when it was packed in another format than *dtype. */
 qg_status qg_model_settle_dtype(const qg_config *config, qg_dtype *dtype, qg_err *err);
+
+/* *kv_dtype AUTO becomes what K and V are kept in beside dtype (settled).  QG_ERR_UNSUPPORTED when
+ * the two do not go together. */
+qg_status qg_model_settle_kv_dtype(qg_dtype dtype, qg_dtype *kv_dtype, qg_err *err);
 
 /* Names of the kernel rows that these options choose, 0-terminated: they decide the packed layout
  * and the bits of everything computed.  dtype as in qg_model_open. */

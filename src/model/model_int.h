@@ -114,6 +114,10 @@ struct qg_equal {
 /* Memory for the factors of one layer at a time.  QG_ERR_NOMEM. */
 qg_status qg_equal_open(qg_equal *e, const qg_config *c, qg_err *err);
 void qg_equal_close(qg_equal *e); /* a zeroed one is fine */
+/* Moves powers of two from k_norm [head_dim] to q_norm, so that all dimensions of K are about as
+ * large: for K in 8 bits.  The two that a rotation mixes share a factor, so no product of q and K
+ * changes a bit. */
+void qg_equal_heads(float *q_norm, float *k_norm, int32_t head_dim);
 /* Sets them from one layer's weights, all of which are read once. */
 void qg_equal_layer(qg_equal *e, const qg_config *c, const qg_bound_layer *b, qg_pool *pool);
 

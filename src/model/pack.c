@@ -10,6 +10,7 @@
 enum { STAGE_BYTES = 1 << 20 }; /* of panels in flight per thread: within the second-level cache */
 
 typedef struct pack_job {
+    const qg_modeldir *dir;
     const qg_gemm *gemm;
     const qg_matrix *to;
     const qg_tensor *parts[3]; /* stacked by rows */
@@ -139,6 +140,21 @@ static const void *stage_rows(const pack_job *j, uint8_t *stage, int64_t lo, int
     return stage;
 }
 
+/* What was packed of the file is let go at once: a matrix is not in memory twice. */
+static void drop_rows(const pack_job *j, int64_t lo, int64_t hi)
+{
+    int64_t first = 0;
+    for (int i = 0; i < j->n_parts; first += j->parts[i++]->dim[0]) {
+        const qg_tensor *t = j->parts[i];
+        const size_t row_bytes = t->bytes / (size_t)t->dim[0];
+        const int64_t from = lo > first ? lo - first : 0;
+        const int64_t to = hi - first < t->dim[0] ? hi - first : t->dim[0];
+        if (from < to)
+            qg_modeldir_drop_part(j->dir, t, (size_t)from * row_bytes,
+                                  (size_t)(to - from) * row_bytes);
+    }
+}
+
 static void pack_panels(void *arg, int64_t item, int part)
 {
     const pack_job *j = arg;
@@ -149,6 +165,7 @@ static void pack_panels(void *arg, int64_t item, int part)
     const void *rows = stage_rows(j, j->stage + (size_t)part * j->stage_bytes, lo, hi);
     int64_t n_panels = (hi - lo + nr - 1) / nr;
     j->gemm->pack(to->wp + j->gemm->packed_bytes(lo, to->k), rows, hi - lo, to->k, 0, n_panels);
+    drop_rows(j, lo, hi);
 }
 
 /* Packs one matrix: job says which parts and factors. */
@@ -156,6 +173,7 @@ static qg_status pack_matrix(const qg_model *m, const qg_matrix *to, pack_job jo
                              qg_err *err)
 {
     pack_job j = job;
+    j.dir = m->dir;
     j.gemm = to->gemm;
     j.to = to;
     j.element = element_bytes(to->gemm->format);
@@ -222,12 +240,14 @@ static void copy_vector(float *to, const qg_tensor *t)
 }
 
 /* e: factors of this layer, or NULL. */
-static void copy_norms(qg_layer *l, const qg_bound_layer *b, const qg_equal *e)
+static void copy_norms(const qg_model *m, qg_layer *l, const qg_bound_layer *b, const qg_equal *e)
 {
     copy_vector(l->norm_in, b->norm_in);
     copy_vector(l->norm_post, b->norm_post);
     copy_vector(l->q_norm, b->q_norm);
     copy_vector(l->k_norm, b->k_norm);
+    if (m->attn->kv_format == QG_W_I8)
+        qg_equal_heads(l->q_norm, l->k_norm, m->cfg->head_dim);
     for (int64_t i = 0; e && i < b->norm_in->dim[0]; i++) {
         l->norm_in[i] *= e->norm_in[i];
         l->norm_post[i] *= e->norm_post[i];
@@ -249,7 +269,7 @@ qg_status qg_pack_layer(const qg_model *m, qg_layer *l, const qg_bound_layer *b,
         gate_up.rows[1] = e->up_rows;
         down.columns = e->down_columns;
     }
-    copy_norms(l, b, e);
+    copy_norms(m, l, b, e);
     QG_TRY(pack_matrix(m, &l->qkv, qkv, pool, err));
     QG_TRY(pack_matrix(m, &l->o, o, pool, err));
     QG_TRY(pack_matrix(m, &l->gate_up, gate_up, pool, err));
@@ -319,7 +339,7 @@ static qg_status pack_all(qg_model *m, const qg_bound *bound, qg_pool *pool, qg_
     copy_vector(m->norm, bound->norm);
     qg_rope_freqs(m->inv_freq, m->cfg->head_dim, m->cfg->rope_theta);
     for (int32_t i = 0; packed && i < m->cfg->n_layers; i++)
-        copy_norms(&m->layers[i], &bound->layers[i], NULL);
+        copy_norms(m, &m->layers[i], &bound->layers[i], NULL);
     return packed ? QG_OK : pack_layers(m, bound, pool, err);
 }
 

@@ -156,9 +156,9 @@ static qg_status listen_and_run(qg_server *srv, qg_err *err)
     const qg_model_info *info = &srv->house->info;
     if (opt->engine.memory_bytes)
         say(srv, QG_SERVE_LOG_NOTE,
-            "--memory chose %s: weights %llu MiB, KV %llu MiB, context of %d tokens", info->dtype,
-            (unsigned long long)(info->weight_bytes >> 20),
-            (unsigned long long)(info->kv_bytes >> 20), info->max_model_len);
+            "--memory chose %s: weights %llu MiB, KV %llu MiB in %s, context of %d tokens",
+            info->dtype, (unsigned long long)(info->weight_bytes >> 20),
+            (unsigned long long)(info->kv_bytes >> 20), info->kv_dtype, info->max_model_len);
     return qg_http_run(srv->http, err);
 }
 

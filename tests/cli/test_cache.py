@@ -52,13 +52,14 @@ def judge(run_qguard, model):
     return run
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "int8"])
-def test_on_and_off_give_the_same_bits(judge, cache, dtype):
-    off, _ = judge("none", "--dtype", dtype)
-    made, _ = judge(cache, "--dtype", dtype)
+@pytest.mark.parametrize("formats", ["bfloat16", "float32", "int8", "bfloat16 --kv-cache-dtype int8"])
+def test_on_and_off_give_the_same_bits(judge, cache, formats):
+    dtype = ["--dtype", *formats.split()]
+    off, _ = judge("none", *dtype)
+    made, _ = judge(cache, *dtype)
     assert len(files(cache)) == 1
     before = files(cache)[0].stat()
-    used, stderr = judge(cache, "--dtype", dtype)
+    used, stderr = judge(cache, *dtype)
     assert off == made == used
     assert "warning" not in stderr
     assert files(cache)[0].stat().st_ino == before.st_ino  # used, not written again

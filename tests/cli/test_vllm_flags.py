@@ -30,6 +30,16 @@ def test_a_list_of_values_behind_the_model(run_qguard):
     assert parsed(run_qguard, "--model-path", MODEL, "--api-key", "k", "l") == []
 
 
+@pytest.mark.parametrize("value, says", [
+    ("auto", None), ("bf16", None), ("int8", None), ("bfloat16", None), ("fp8", "8 bits are int8 here"),
+    ("fp8_e5m2", "8 bits are int8 here"), ("int8_per_token_head", "8 bits are int8 here"),
+    ("turboquant_k8v4", "means nothing here and is ignored")])
+def test_kv_cache_dtype(run_qguard, value, says):
+    notes = [f"qguard serve: --kv-cache-dtype {value}: {says}"] if says else []
+    for name in ("--kv-cache-dtype", "--kv_cache_dtype"):
+        assert parsed(run_qguard, MODEL, name, value) == notes
+
+
 @pytest.mark.parametrize("args", [
     ["--gpu-memory-utilization", "0.9"], ["--gpu_memory_utilization=0.9"], ["-tp", "2"],
     ["--tensor-parallel-size", "1"], ["--enforce-eager"], ["--trust-remote-code"], ["-q", "fp8"],

@@ -86,7 +86,7 @@ static void expect(const world *w, const float *q, int32_t head, int32_t n_ctx, 
             const float f = q[head * d + c];
             const double v =
                 (double)(w->attn->kv_format == QG_W_F32 ? f : qg_bf16_to_f32(qg_f32_to_bf16(f))) *
-                (double)w->k[j * row + kvh * d + c];
+                (double)w->seen_k[j * row + kvh * d + c];
             s += v;
             size += fabs(v);
         }
@@ -99,7 +99,7 @@ static void expect(const world *w, const float *q, int32_t head, int32_t n_ctx, 
     memset(e, 0, sizeof *e);
     for (int32_t j = 0; j < n_ctx; j++)
         for (int32_t c = 0; c < d; c++) {
-            const double v = p[j] / sum * (double)w->v[j * row + kvh * d + c];
+            const double v = p[j] / sum * (double)w->seen_v[j * row + kvh * d + c];
             e->out[c] += v;
             e->bound[c] += fabs(v) * (2 * off + rounding + (double)(n_ctx + 64) * 0x1p-24);
         }
@@ -277,7 +277,34 @@ static void writes_only_its_heads(void **state)
     world_close(&w);
 }
 
-/* A NaN or Inf in K spoils the rows that see it, a NaN in V one column; rows before do not care. */
+/* One position: its V, to the bit, wherever it is stored. */
+static void what_is_kept_is_seen(void **state)
+{
+    const qg_attn *attn = *state;
+    rng r = {13};
+    need_features(attn->name, attn->need);
+    for (size_t s = 0; s < n_shapes(); s++) {
+        world w;
+        queries x;
+        const int32_t d = shapes[s].head_dim, group = shapes[s].heads / shapes[s].kv_heads;
+        world_open(&w, attn, shapes[s], 40, s);
+        world_shuffle(&w, 0, &r);
+        queries_open(&x, &w, 1, 1);
+        for (int32_t j = 0; j < w.n; j++) {
+            const qg_attn_row row = {
+                .q = x.q, .out = x.out, .blocks = w.blocks, .n_ctx = 1, .path = w.slot + j};
+            run_all(&w, &x, &row, 1);
+            for (int32_t h = 0; h < shapes[s].heads; h++)
+                assert_bits(x.out + h * d, w.seen_v + (j * shapes[s].kv_heads + h / group) * d,
+                            (size_t)d, attn->name);
+        }
+        queries_close(&x);
+        world_close(&w);
+    }
+}
+
+/* A NaN or Inf in K spoils the rows that see it, one in V its column, or all that share a scale
+ * with it; rows before do not care. */
 static void nan_propagates(void **state)
 {
     static const float odd[] = {NAN, INFINITY};
@@ -298,7 +325,8 @@ static void nan_propagates(void **state)
         }
         run_all(&w, &x, rows, 8);
         for (int64_t e = 0; e < 8 * x.width; e++) {
-            const bool hit = 67 + e / x.width > 70 && (!in_v || e % 32 == 5);
+            const bool hit =
+                67 + e / x.width > 70 && (!in_v || e % 32 == 5 || attn->kv_format == QG_W_I8);
             if (isfinite(x.out[e]) == hit)
                 fail_msg("%s: %g in %s: element %d is %g", attn->name, (double)odd[i % 2],
                          in_v ? "V" : "K", (int)e, (double)x.out[e]);
@@ -319,6 +347,7 @@ int main(void)
         {"bits do not depend on slots", bits_do_not_depend_on_slots},
         {"bits do not depend on company", bits_do_not_depend_on_company},
         {"writes only its heads", writes_only_its_heads},
+        {"what is kept is seen", what_is_kept_is_seen},
         {"NaN propagates", nan_propagates},
     };
     enum { MAX_TESTS = 20 * QG_COUNT(each) };

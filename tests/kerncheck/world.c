@@ -6,9 +6,27 @@
 #include <math.h>
 #include <string.h>
 
-static float kept(const world *w, float v)
+static float half(float v)
 {
-    return w->attn->kv_format == QG_W_F32 ? v : qg_bf16_to_f32(qg_f32_to_bf16(v));
+    return qg_bf16_to_f32(qg_f32_to_bf16(v));
+}
+
+/* What the cache keeps of n numbers of one token and head; kv8.h says it in words. */
+static void keep(qg_wformat format, float *seen, const float *v, int32_t n)
+{
+    const int32_t group = format == QG_W_I8 ? QG_KV8_GROUP : 1;
+    for (int32_t from = 0; from < n; from += group) {
+        float most = 0;
+        for (int32_t i = from; i < n && i < from + group; i++)
+            most = fmaxf(most, fabsf(v[i]));
+        const float scale = half(most / 127);
+        for (int32_t i = from; i < n && i < from + group; i++) {
+            const float q = scale > 0 ? rintf(v[i] * (1 / scale)) : 0;
+            seen[i] = format == QG_W_F32    ? v[i]
+                      : format == QG_W_BF16 ? half(v[i])
+                                            : half(q * scale) + 0.0f; /* no -0 */
+        }
+    }
 }
 
 static float small(rng *r)
@@ -32,11 +50,17 @@ void world_open(world *w, const qg_attn *attn, world_shape shape, int32_t n, uin
     w->mem = qg_calloc((size_t)w->n_blocks, sizeof *w->mem);
     w->blocks = qg_calloc((size_t)w->n_blocks, sizeof *w->blocks);
     w->slot = qg_malloc((size_t)n * sizeof *w->slot);
-    if (!w->k || !w->v || !w->mem || !w->blocks || !w->slot)
+    w->seen_k = qg_malloc((size_t)n * row * sizeof(float));
+    w->seen_v = qg_malloc((size_t)n * row * sizeof(float));
+    if (!w->k || !w->v || !w->seen_k || !w->seen_v || !w->mem || !w->blocks || !w->slot)
         fail_msg("out of memory");
     for (size_t i = 0; i < (size_t)n * row; i++) {
-        w->k[i] = kept(w, 2 * small(&r));
-        w->v[i] = kept(w, small(&r));
+        w->k[i] = 2 * small(&r);
+        w->v[i] = small(&r);
+    }
+    for (size_t i = 0; i < (size_t)n * row; i += (size_t)shape.head_dim) {
+        keep(attn->kv_format, w->seen_k + i, w->k + i, shape.head_dim);
+        keep(attn->kv_format, w->seen_v + i, w->v + i, shape.head_dim);
     }
     for (int32_t b = 0; b < w->n_blocks; b++)
         w->mem[b] = guard_alloc(w->block_bytes);
@@ -54,6 +78,8 @@ void world_close(world *w)
         guard_free(w->mem[b], w->block_bytes);
     qg_mfree(w->k);
     qg_mfree(w->v);
+    qg_mfree(w->seen_k);
+    qg_mfree(w->seen_v);
     qg_mfree(w->mem);
     qg_mfree(w->blocks);
     qg_mfree(w->slot);
@@ -64,7 +90,7 @@ void world_store(world *w)
     const int32_t d = w->s.head_dim;
     const size_t row = (size_t)(w->s.n_kv_heads * w->s.head_dim);
     for (int32_t b = 0; b < w->n_blocks; b++)
-        memset(w->mem[b], 0xff, w->block_bytes); /* NaN in either format */
+        memset(w->mem[b], 0xff, w->block_bytes); /* NaN in every format */
     for (int32_t j = 0; j < w->n; j++)
         for (int32_t h = 0; h < w->s.n_kv_heads; h++)
             w->attn->store(&w->s, (void *)(uintptr_t)w->blocks[w->slot[j] / QG_KV_BLOCK], h,

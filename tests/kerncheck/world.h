@@ -10,8 +10,9 @@
 typedef struct world {
     const qg_attn *attn;
     qg_attn_shape s;
-    int32_t n;    /* positions */
-    float *k, *v; /* [n][n_kv_heads * head_dim], rounded to what the cache holds */
+    int32_t n;              /* positions */
+    float *k, *v;           /* [n][n_kv_heads * head_dim], as they are stored */
+    float *seen_k, *seen_v; /* the same, as attention must see them */
     int32_t n_blocks;
     size_t block_bytes;
     void **mem;          /* [n_blocks] each ends at an unmapped page */

@@ -5,7 +5,8 @@
 void rig_open(rig *r, const qg_modeldir *dir, const rig_options *opt)
 {
     qg_err err = {""};
-    qg_model_options mo = {.dtype = opt->dtype, .features = opt->features};
+    qg_model_options mo = {
+        .dtype = opt->dtype, .kv_dtype = opt->kv_dtype, .features = opt->features};
     *r = (rig){.dir = dir};
     qg_status rc = qg_pool_open(&r->pool, opt->threads, &err);
     if (rc == QG_OK)

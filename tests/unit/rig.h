@@ -13,7 +13,7 @@ typedef struct rig {
 } rig;
 
 typedef struct rig_options {
-    qg_dtype dtype;
+    qg_dtype dtype, kv_dtype;
     uint32_t features;
     int threads;
     int32_t max_rows, max_ctx, n_blocks;

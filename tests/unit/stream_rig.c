@@ -53,6 +53,8 @@ void stream_options(qg_options *opt, const char *folder)
 {
     qg_options_init(opt);
     opt->model = folder;
+    const char *kv = getenv("QGUARD_TEST_KV");
+    opt->kv_dtype = kv && !strcmp(kv, "int8") ? QG_DTYPE_INT8 : QG_DTYPE_AUTO;
     opt->n_threads = 2;
 }
 

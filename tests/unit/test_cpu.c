@@ -83,6 +83,7 @@ static void tables_are_well_formed(void **state)
     assert_string_equal(qg_gemm_pick(QG_W_F32, 0)->name, "f32_ref");
     assert_string_equal(qg_attn_pick(QG_W_BF16, 0)->name, "bf16_ref");
     assert_string_equal(qg_attn_pick(QG_W_F32, 0)->name, "f32_ref");
+    assert_string_equal(qg_attn_pick(QG_W_I8, 0)->name, "i8_ref");
     assert_string_equal(qg_vec_pick(0)->name, "ref");
     for (const qg_gemm *const *r = qg_gemm_rows(); *r; r++) {
         assert_ptr_equal(qg_gemm_pick((*r)->format, (*r)->need), *r);

@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-enum { N_PROMPTS = 24, N_THREADS = 4, N_JOBS = 60, N_ENGINES = 2 };
+enum { N_PROMPTS = 24, N_THREADS = 4, N_JOBS = 60, N_ENGINES = 3 };
 
 static char prompts[N_PROMPTS][2048];
 
@@ -51,16 +51,17 @@ static char *essence(const qg_result *r)
     return qg_memdup0(text, (size_t)n);
 }
 
-static void open_crowd(crowd *c, qg_dtype dtype, int threads)
+static void open_crowd(crowd *c, qg_dtype dtype, qg_dtype kv_dtype, int threads)
 {
     qg_options opt;
     qg_err err;
     qg_options_init(&opt);
     opt.dtype = dtype;
+    opt.kv_dtype = kv_dtype;
     opt.n_threads = threads;
     opt.step_rows = 61;
     opt.max_model_len = 512;
-    opt.kv_bytes = (dtype == QG_DTYPE_F32 ? 16u : 8u) << 20;
+    opt.kv_bytes = (dtype == QG_DTYPE_F32 ? 16u : kv_dtype == QG_DTYPE_INT8 ? 4u : 8u) << 20;
     opt.max_jobs = N_THREADS * N_JOBS;
     if (qg_engine_open(&c->engine, &opt, &err) != QG_OK)
         fail_msg("%s", err.msg);
@@ -184,8 +185,9 @@ static void a_crowd_gets_what_one_caller_gets(void **state)
     static caller callers[N_THREADS];
 
     make_prompts();
-    open_crowd(&crowds[0], QG_DTYPE_BF16, 2);
-    open_crowd(&crowds[1], QG_DTYPE_F32, 1);
+    open_crowd(&crowds[0], QG_DTYPE_BF16, QG_DTYPE_AUTO, 2);
+    open_crowd(&crowds[1], QG_DTYPE_F32, QG_DTYPE_AUTO, 1);
+    open_crowd(&crowds[2], QG_DTYPE_BF16, QG_DTYPE_INT8, 1);
     for (int e = 0; e < N_ENGINES; e++) {
         atomic_init(&crowds[e].left, N_THREADS * N_JOBS);
         learn(&crowds[e]);

@@ -38,17 +38,22 @@ static void plain_run(fixture *f, const rig_options *opt)
 /* Runs check with every set of kernels and every format. */
 static void with_all_kernels(void **state, void (*check)(fixture *, const rig_options *))
 {
-    static const qg_dtype dtypes[] = {QG_DTYPE_F32, QG_DTYPE_BF16, QG_DTYPE_INT8, QG_DTYPE_INT4};
+    static const qg_dtype formats[][2] = {
+        {QG_DTYPE_F32, QG_DTYPE_AUTO},  {QG_DTYPE_BF16, QG_DTYPE_AUTO},
+        {QG_DTYPE_INT8, QG_DTYPE_BF16}, {QG_DTYPE_INT4, QG_DTYPE_AUTO},
+        {QG_DTYPE_BF16, QG_DTYPE_INT8}, {QG_DTYPE_INT8, QG_DTYPE_INT8},
+    };
     fixture *f = *state;
     for (size_t i = 0; i < COUNT(feature_sets); i++)
-        for (size_t d = 0; d < COUNT(dtypes); d++) {
+        for (size_t d = 0; d < COUNT(formats); d++) {
             uint32_t mask;
             qg_err err;
             rig_options opt = defaults;
             if (qg_cpu_parse(feature_sets[i], &mask, &err) != QG_OK)
                 continue; /* another kind of processor */
             opt.features = qg_cpu_detect() & mask;
-            opt.dtype = dtypes[d];
+            opt.dtype = formats[d][0];
+            opt.kv_dtype = formats[d][1];
             plain_run(f, &opt);
             check(f, &opt);
         }
@@ -261,6 +266,50 @@ static void a_small_head_gives_the_same_logits(void **state)
     with_all_kernels(state, check_head);
 }
 
+static void open_with(const fixture *f, qg_dtype dtype, qg_dtype kv_dtype, qg_status want)
+{
+    const qg_model_options opt = {.dtype = dtype, .kv_dtype = kv_dtype};
+    qg_model *model;
+    qg_pool *pool;
+    qg_err err = {""};
+    assert_int_equal(qg_pool_open(&pool, 1, &err), QG_OK);
+    assert_int_equal(qg_model_open(&model, f->dir, &opt, pool, &err), want);
+    if (want != QG_OK)
+        assert_non_null(strstr(err.msg, "kv_dtype"));
+    qg_model_close(model);
+    qg_pool_close(pool);
+}
+
+static void formats_that_do_not_go_together_are_refused(void **state)
+{
+    const fixture *f = *state;
+    open_with(f, QG_DTYPE_F32, QG_DTYPE_F32, QG_OK);
+    open_with(f, QG_DTYPE_AUTO, QG_DTYPE_INT8, QG_OK);
+    open_with(f, QG_DTYPE_INT4, QG_DTYPE_INT8, QG_OK);
+    open_with(f, QG_DTYPE_F32, QG_DTYPE_INT8, QG_ERR_UNSUPPORTED);
+    open_with(f, QG_DTYPE_F32, QG_DTYPE_BF16, QG_ERR_UNSUPPORTED);
+    open_with(f, QG_DTYPE_BF16, QG_DTYPE_F32, QG_ERR_UNSUPPORTED);
+    open_with(f, QG_DTYPE_BF16, QG_DTYPE_INT4, QG_ERR_UNSUPPORTED);
+}
+
+/* Dimensions of K that differ by powers of two are evened out: the same bits of products, so the
+ * same bits of everything in 16 bits, and what 8 bits keep no longer depends on them. */
+static void heads_are_evened_out(void **state)
+{
+    (void)state;
+    float q[8] = {1, 2, 3, 4, 5, 6, 7, 8}, k[8] = {1, 100, 0, 0.003f, -2, 1, 0, INFINITY}, p[8];
+    for (int i = 0; i < 8; i++)
+        p[i] = q[i] * k[i];
+    qg_equal_heads(q, k, 8);
+    for (int i = 0; i < 8; i++) {
+        assert_memory_equal(&(float){q[i] * k[i]}, &p[i], sizeof(float));
+        if (i % 4 < 2)
+            assert_true(fabsf(k[i]) <= 1.5f &&
+                        q[i] / (float)(i + 1) == q[i % 4] / (float)(i % 4 + 1));
+    }
+    assert_true(q[3] == 4 && q[7] == 8 && q[2] == 3); /* nothing to go by */
+}
+
 static void bad_rows_are_refused(void **state)
 {
     fixture *f = *state;
@@ -404,6 +453,8 @@ int main(void)
         cmocka_unit_test(branches_equal_plain_sequences),
         cmocka_unit_test(shared_blocks_equal_own_blocks),
         cmocka_unit_test(a_small_head_gives_the_same_logits),
+        cmocka_unit_test(formats_that_do_not_go_together_are_refused),
+        cmocka_unit_test(heads_are_evened_out),
         cmocka_unit_test(bad_rows_are_refused),
         cmocka_unit_test(a_pass_can_be_stopped),
         cmocka_unit_test(what_is_not_a_number_is_no_answer),

@@ -22,6 +22,7 @@ from .verdict import Verdict, verdict_of
 Row = Union[str, tuple, Sequence[Mapping[str, Any]], Mapping[str, Any]]
 
 _DTYPES = {"auto": 0, "float32": 1, "bfloat16": 2, "int8": 3, "int4": 4}
+_KV_DTYPES = {"auto": 0, "bf16": 2, "int8": 3}
 _IN_FLIGHT = 256  # jobs of check_many on their way: several passes' worth of short prompts
 _guards: "weakref.WeakSet[Guard]" = weakref.WeakSet()
 
@@ -83,15 +84,18 @@ class Guard:
 
     model: a directory, a .gguf file, a name that was pulled ("Qwen/Qwen3Guard-Gen-0.6B"), or None:
     $QGUARD_MODEL, or else the small built-in demonstration model.  dtype: "auto" (bfloat16),
-    "float32", "bfloat16", "int8", "int4".  threads: 0 = one per processor.  cache: a directory for
-    packed weights (faster starts).  special_tokens: "text" (control-token spellings in content stay
-    text) or "parse"."""
+    "float32", "bfloat16", "int8", "int4".  kv_cache_dtype: "auto", "bf16", "int8".  threads: 0 = one per
+    processor.  cache: a directory for packed weights (faster starts).  special_tokens: "text"
+    (control-token spellings in content stay text) or "parse"."""
 
     def __init__(self, model: Optional[Union[str, os.PathLike]] = None, *, dtype: str = "auto",
                  threads: int = 0, cpu: Optional[str] = None, max_model_len: int = 0,
                  kv_bytes: int = 0, special_tokens: str = "text",
                  cache: Optional[Union[str, os.PathLike]] = None, prefix_cache: bool = True,
-                 chat_template: Optional[Union[str, os.PathLike]] = None, quiet: bool = False) -> None:
+                 chat_template: Optional[Union[str, os.PathLike]] = None, quiet: bool = False,
+                 kv_cache_dtype: str = "auto") -> None:
+        if kv_cache_dtype not in _KV_DTYPES:
+            raise ValueError(f"kv_cache_dtype is one of {', '.join(_KV_DTYPES)}")
         if dtype not in _DTYPES:
             raise ValueError(f"dtype is one of {', '.join(_DTYPES)}")
         if special_tokens not in ("text", "parse"):
@@ -99,6 +103,7 @@ class Guard:
         model = os.environ.get("QGUARD_MODEL") if model is None else os.fspath(model)
         self._options = {
             "model": None if not model else local_model(model), "dtype": _DTYPES[dtype],
+            "kv_dtype": _KV_DTYPES[kv_cache_dtype],
             "n_threads": threads, "cpu": cpu, "max_model_len": max_model_len, "kv_bytes": kv_bytes,
             "special": int(special_tokens == "parse"), "prefix_cache": prefix_cache,
             "cache": None if cache is None else os.fspath(cache),

@@ -48,6 +48,8 @@ static float soften(float *s, int32_t n, float scale, float *max, float *sum)
     return factor;
 }
 
+#include "kern/kv8_tiles.inc"
+
 static const qg_attn_ops ops = {
     .format = QG_W_BF16,
     .prep = &qg_gemm_bf16_bfdot,
@@ -66,3 +68,5 @@ const qg_attn qg_attn_bf16_bfdot = {
     .run = run,
     .store = qg_attn_store_bf16,
 };
+
+QG_ATTN_I8_ROW(qg_attn_i8_bfdot, "i8_bfdot", QG_CPU_NEON | QG_CPU_ARM_BF16, &qg_gemm_bf16_bfdot)

@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 enum { LANES = 4, TILE_VECS = 4 }; /* 6 x 4 sums, words and what meets them: 32 registers */
 
@@ -92,6 +93,43 @@ static inline vec to_bf16(vec v)
     const uint32x4_t up = vaddq_u32(u, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
     const uint32x4_t r = vandq_u32(up, vdupq_n_u32(0xffff0000u));
     return vbslq_f32(vceqq_f32(v, v), vreinterpretq_f32_u32(r), v);
+}
+
+static inline vec both(vec a, vec b)
+{
+    return vmulq_f32(a, b);
+}
+
+static inline uint32_t word_at(const uint8_t *at)
+{
+    uint32_t w;
+    memcpy(&w, at, sizeof w);
+    return w;
+}
+
+static inline vec bytes_f(const uint8_t *at)
+{
+    const int16x8_t wide = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(word_at(at))));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
+}
+
+static inline vec twice(const uint8_t *at)
+{
+    const uint32_t w = word_at(at);
+    return vreinterpretq_f32_u32(vcombine_u32(vdup_n_u32(w << 16), vdup_n_u32(w & 0xffff0000u)));
+}
+
+static inline vec by_turns(const uint8_t *at)
+{
+    const uint64_t w = word_at(at);
+    return vreinterpretq_f32_u64(vdupq_n_u64((w & 0xffff0000u) << 32 | (w & 0xffff) << 16));
+}
+
+static inline void narrow(uint8_t *to, vec a, vec b)
+{
+    const uint16x8_t lo = vreinterpretq_u16_f32(to_bf16(a));
+    const uint16x8_t hi = vreinterpretq_u16_f32(to_bf16(b));
+    vst1q_u8(to, vreinterpretq_u8_u16(vuzp2q_u16(lo, hi))); /* upper halves */
 }
 
 #endif

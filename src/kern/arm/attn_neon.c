@@ -32,6 +32,8 @@ static inline vec kept(vec v)
 
 #include "kern/attn_tiles.inc"
 
+#include "kern/kv8_tiles.inc"
+
 static const qg_attn_ops ops = {
     .format = QG_W_BF16,
     .prep = &qg_gemm_bf16_neon,
@@ -50,3 +52,5 @@ const qg_attn qg_attn_bf16_neon = {
     .run = run,
     .store = qg_attn_store_bf16,
 };
+
+QG_ATTN_I8_ROW(qg_attn_i8_neon, "i8_neon", QG_CPU_NEON, &qg_gemm_bf16_neon)

@@ -32,7 +32,8 @@ const qg_attn *const *qg_attn_rows(void)
 {
     static const qg_attn *const rows[] = {
         &qg_attn_bf16_bfdot, &qg_attn_bf16_neon, &qg_attn_bf16_ref,
-        &qg_attn_f32_neon,   &qg_attn_f32_ref,   NULL,
+        &qg_attn_f32_neon,   &qg_attn_f32_ref,   &qg_attn_i8_bfdot,
+        &qg_attn_i8_neon,    &qg_attn_i8_ref,    NULL,
     };
     return rows;
 }

@@ -36,7 +36,16 @@ static inline vec kept(vec v)
     return _mm256_blendv_ps(_mm256_castsi256_ps(r), v, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
 }
 
+static inline void narrow(uint8_t *to, vec a, vec b)
+{
+    const __m256i lo = _mm256_srli_epi32(_mm256_castps_si256(kept(a)), 16);
+    const __m256i hi = _mm256_srli_epi32(_mm256_castps_si256(kept(b)), 16);
+    const __m256i both_halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(lo, hi), 0xd8);
+    _mm256_storeu_si256((__m256i *)(void *)to, both_halves);
+}
+
 #include "kern/attn_tiles.inc"
+#include "kern/kv8_tiles.inc"
 
 static const qg_attn_ops ops = {
     .format = QG_W_BF16,
@@ -56,3 +65,5 @@ const qg_attn qg_attn_bf16_avx2 = {
     .run = run,
     .store = qg_attn_store_bf16,
 };
+
+QG_ATTN_I8_ROW(qg_attn_i8_avx2, "i8_avx2", QG_CPU_AVX2, &qg_gemm_bf16_avx2)

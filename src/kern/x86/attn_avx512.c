@@ -36,7 +36,19 @@ static inline vec kept(vec v)
     return _mm512_mask_mov_ps(_mm512_castsi512_ps(r), _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), v);
 }
 
+static inline __m256i halves(vec v)
+{
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(kept(v)), 16));
+}
+
+static inline void narrow(uint8_t *to, vec a, vec b)
+{
+    _mm256_storeu_si256((__m256i *)(void *)to, halves(a));
+    _mm256_storeu_si256((__m256i *)(void *)(to + 32), halves(b));
+}
+
 #include "kern/attn_tiles.inc"
+#include "kern/kv8_tiles.inc"
 
 static const qg_attn_ops ops = {
     .format = QG_W_BF16,
@@ -56,3 +68,5 @@ const qg_attn qg_attn_bf16_avx512 = {
     .run = run,
     .store = qg_attn_store_bf16,
 };
+
+QG_ATTN_I8_ROW(qg_attn_i8_avx512, "i8_avx512", QG_CPU_AVX512, &qg_gemm_bf16_avx512)

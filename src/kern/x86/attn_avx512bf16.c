@@ -1,6 +1,7 @@
 /* Attention with VDPBF16PS: q, K, weights and V in pairs of bf16, sums in float32. */
 #include "base/cpu.h"
 #include "kern/attn_walk.h"
+#include "kern/rows.h"
 #include "kern/x86/attn_lanes_avx512.h"
 #include "kern/x86/attn_rows.h"
 #include "kern/x86/gemm_rows.h"
@@ -86,6 +87,13 @@ static const qg_attn_ops ops = {
 
 QG_ATTN_OF_OPS
 
+static inline void narrow(uint8_t *to, vec a, vec b)
+{
+    _mm512_store_si512(to, (__m512i)_mm512_cvtne2ps_pbh(b, a));
+}
+
+#include "kern/kv8_tiles.inc"
+
 /* 32 floats as bf16, zeros from n on. */
 static inline __m512i rounded(const float *x, int64_t n)
 {
@@ -123,3 +131,6 @@ const qg_attn qg_attn_bf16_avx512bf16 = {
     .run = run,
     .store = store,
 };
+
+QG_ATTN_I8_ROW(qg_attn_i8_avx512bf16, "i8_avx512bf16", QG_CPU_AVX512 | QG_CPU_AVX512_BF16,
+               &qg_gemm_bf16_avx512bf16)

@@ -86,6 +86,32 @@ static inline vec only(vec v, int32_t n)
     return _mm256_and_ps(v, below(n));
 }
 
+static inline vec both(vec a, vec b)
+{
+    return _mm256_mul_ps(a, b);
+}
+
+static inline vec bytes_f(const uint8_t *at)
+{
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)at)));
+}
+
+static inline vec twice(const uint8_t *at)
+{
+    const __m256i w = _mm256_cvtepu16_epi64(_mm_loadl_epi64((const __m128i *)(const void *)at));
+    return _mm256_castsi256_ps(_mm256_or_si256(_mm256_slli_epi64(w, 16), _mm256_slli_epi64(w, 48)));
+}
+
+static inline vec by_turns(const uint8_t *at)
+{
+    int32_t pair;
+    memcpy(&pair, at, sizeof pair);
+    const __m256i w = _mm256_set1_epi32(pair);
+    const __m256i second = _mm256_and_si256(w, _mm256_set1_epi32(~0xffff));
+    return _mm256_castsi256_ps(_mm256_blend_epi32(second, _mm256_slli_epi32(w, 16), 0x55));
+}
+
 static inline vec splat_at(const uint8_t *x)
 {
     float v;

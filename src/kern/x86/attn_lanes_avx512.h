@@ -83,6 +83,32 @@ static inline vec only(vec v, int32_t n)
     return _mm512_maskz_mov_ps(below(n), v);
 }
 
+static inline vec both(vec a, vec b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+static inline vec bytes_f(const uint8_t *at)
+{
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)at)));
+}
+
+static inline vec twice(const uint8_t *at)
+{
+    const __m512i w = _mm512_cvtepu16_epi64(_mm_loadu_si128((const __m128i *)(const void *)at));
+    return _mm512_castsi512_ps(_mm512_or_si512(_mm512_slli_epi64(w, 16), _mm512_slli_epi64(w, 48)));
+}
+
+static inline vec by_turns(const uint8_t *at)
+{
+    int32_t pair;
+    memcpy(&pair, at, sizeof pair);
+    const __m512i w = _mm512_set1_epi32(pair);
+    const __m512i second = _mm512_and_si512(w, _mm512_set1_epi32(~0xffff));
+    return _mm512_castsi512_ps(_mm512_mask_slli_epi32(second, 0x5555, w, 16));
+}
+
 static inline float float_at(const uint8_t *x)
 {
     float v;

@@ -4,8 +4,8 @@
 
 #include "kern/attn_walk.h"
 
-extern const qg_attn qg_attn_bf16_avx512bf16;
-extern const qg_attn qg_attn_bf16_avx512, qg_attn_f32_avx512;
-extern const qg_attn qg_attn_bf16_avx2, qg_attn_f32_avx2;
+extern const qg_attn qg_attn_bf16_avx512bf16, qg_attn_i8_avx512bf16;
+extern const qg_attn qg_attn_bf16_avx512, qg_attn_i8_avx512, qg_attn_f32_avx512;
+extern const qg_attn qg_attn_bf16_avx2, qg_attn_i8_avx2, qg_attn_f32_avx2;
 
 #endif

@@ -26,7 +26,8 @@ const qg_attn *const *qg_attn_rows(void)
 {
     static const qg_attn *const rows[] = {
         &qg_attn_bf16_avx512bf16, &qg_attn_bf16_avx512, &qg_attn_bf16_avx2, &qg_attn_bf16_ref,
-        &qg_attn_f32_avx512,      &qg_attn_f32_avx2,    &qg_attn_f32_ref,   NULL,
+        &qg_attn_f32_avx512,      &qg_attn_f32_avx2,    &qg_attn_f32_ref,   &qg_attn_i8_avx512bf16,
+        &qg_attn_i8_avx512,       &qg_attn_i8_avx2,     &qg_attn_i8_ref,    NULL,
     };
     return rows;
 }
