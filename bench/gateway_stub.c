@@ -123,6 +123,11 @@ qg_status qg_submit(qg_engine *engine, const qg_request *req, qg_done_fn *done, 
     return qg_fail(err, QG_ERR_UNSUPPORTED, "no Gen model");
 }
 
+void qg_cancel(qg_job *job)
+{
+    (void)job;
+}
+
 void qg_job_release(qg_job *job)
 {
     (void)job;

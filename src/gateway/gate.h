@@ -27,6 +27,7 @@
 typedef struct qg_relay qg_relay;
 typedef struct qg_hearing qg_hearing;
 typedef struct qg_attempt qg_attempt;
+typedef struct qg_gathering qg_gathering;
 
 /* ---- what is counted (gate_metrics.c); any thread ----------------------------------------------
  */
@@ -80,7 +81,9 @@ typedef struct qg_gate {
     bool stopping;
     /* any thread, under desk */
     pthread_mutex_t desk;
-    qg_upstreams *upstreams; /* see qg_gate_upstreams */
+    qg_upstreams *upstreams;                /* see qg_gate_upstreams */
+    qg_gathering *models_now, *models_kept; /* see models_list.c; NULL = none */
+    int64_t models_until_us;
     qg_metrics *metrics;
     qg_audit *audit; /* NULL: none is kept */
     qg_gate_counts counts;
@@ -109,6 +112,9 @@ void qg_gate_fail(qg_http_req *req, int status, const char *code, const char *se
 void qg_gate_pass(qg_gate *g, qg_http_req *req, qg_slice path);
 bool qg_gate_may_pass(const qg_policy *policy, qg_slice path);
 void qg_gate_metrics_page(qg_gate *g, qg_http_req *req);
+/* The models of all upstreams, in full(); and after everything, what was kept of them. */
+void qg_gate_models(qg_gate *g, qg_http_req *req);
+void qg_gate_models_free(qg_gate *g);
 void qg_gate_live(qg_gate *g, qg_http_req *req);
 void qg_gate_live_page(qg_gate *g, qg_http_req *req);
 
@@ -187,8 +193,9 @@ struct qg_relay {
     qg_prompt_state prompt;
     bool judged; /* the prompt: */
     qg_prompt_verdict verdict;
-    qg_job *gen_job;
-    int64_t gen_due_us; /* the Gen model's deadline; 0 = it is not asked */
+    _Atomic(qg_job *) gen_job; /* the worker sets it; given back with the relay */
+    atomic_bool gen_unwanted;  /* nobody waits for its answer any more */
+    int64_t gen_due_us;        /* the Gen model's deadline; 0 = it is not asked */
     qg_status gen_rc;
     qg_result *gen_result;
     qg_hearing *hearings, *base;
@@ -287,6 +294,8 @@ void qg_relay_hearings_free(qg_relay *r); /* with the relay: nothing is under wa
 void qg_relay_read(qg_relay *r);
 /* On the back: begins judging. */
 void qg_relay_judge_prompt(qg_relay *r);
+/* The relay ends: a Gen job that is under way, or about to be, is not computed any further. */
+void qg_relay_gen_cancel(qg_relay *r);
 /* The Gen model has answered. */
 void qg_relay_gen_done(qg_relay *r);
 /* Of a rule that is not final and the model's verdict the more severe stands. */

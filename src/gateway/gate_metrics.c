@@ -100,6 +100,13 @@ static qg_status write_page(qg_gate *g, qg_buf *out)
                           .healthy = true};
     qg_engine_stats(g->stream, &now.engine);
     QG_TRY(qg_metrics_write(g->metrics, &now, out));
+    if (g->gen) {
+        qg_stats gen;
+        qg_engine_stats(g->gen, &gen);
+        qg_metrics_one(&p, "qguard_gateway_gen_jobs", "gauge",
+                       "Prompts at the Gen model, waiting or running.",
+                       (double)(gen.jobs_running + gen.jobs_waiting));
+    }
     put_outcomes(&p, &g->counts);
     put_upstreams(&p, g);
     put_numbers(&p, &g->counts);

@@ -8,7 +8,6 @@
 
 static void health(qg_gate *g, qg_http_req *req);
 static void version(qg_gate *g, qg_http_req *req);
-static void models(qg_gate *g, qg_http_req *req);
 static void relay(qg_gate *g, qg_http_req *req);
 
 static const struct route {
@@ -26,7 +25,7 @@ static const struct route {
     {"POST", "/v1/completions", KEY, relay},
     {"POST", "/v1/responses", KEY, relay},
     {"POST", "/v1/messages", KEY, relay},
-    {"GET", "/v1/models", KEY, models},
+    {"GET", "/v1/models", KEY, qg_gate_models},
     {"GET", "/health", FREE, health},
     {"GET", "/version", FREE, version},
     {"GET", "/metrics", FREE, qg_gate_metrics_page},
@@ -118,11 +117,6 @@ static void version(qg_gate *g, qg_http_req *req)
 {
     (void)g;
     reply_text(req, "{\"version\":\"" QG_VERSION "\"}");
-}
-
-static void models(qg_gate *g, qg_http_req *req)
-{
-    qg_gate_pass(g, req, qg_str("/models"));
 }
 
 static void relay(qg_gate *g, qg_http_req *req)

@@ -242,6 +242,7 @@ static void close_desk(qg_gate *g)
     qg_metrics_close(g->metrics);
     qg_policy_unref(g->policy);
     qg_keys_free(&g->keys);
+    qg_gate_models_free(g);
     qg_upstreams_unref(g->upstreams);
     qg_live_close(g->live);
 }

@@ -182,6 +182,7 @@ static qg_status submit_gen(qg_relay *r)
     qg_message *list = qg_calloc(r->n_shown + 1, sizeof *list);
     size_t n = 0;
     qg_request request;
+    qg_job *job = NULL;
     qg_err err = {""};
     if (!list)
         return QG_ERR_NOMEM;
@@ -198,12 +199,18 @@ static qg_status submit_gen(qg_relay *r)
     request.n_messages = n;
     request.deadline_us = r->gen_due_us;
     qg_relay_ref(r);
-    qg_status rc = qg_submit(r->gate->gen, &request, on_gen, r, &r->gen_job, &err);
+    qg_status rc = atomic_load(&r->gen_unwanted)
+                       ? qg_fail(&err, QG_ERR_CANCELLED, "nobody waits for it")
+                       : qg_submit(r->gate->gen, &request, on_gen, r, &job, &err);
     qg_mfree(list);
     if (rc != QG_OK) {
         qg_relay_unref(r);
         r->err = err;
+        return rc;
     }
+    atomic_store(&r->gen_job, job);
+    if (atomic_load(&r->gen_unwanted)) /* since then; whoever is second sees the other */
+        qg_cancel(job);
     return rc;
 }
 
@@ -211,7 +218,7 @@ static qg_status submit_gen(qg_relay *r)
 static void run_gen(qg_task *task)
 {
     qg_relay *r = (qg_relay *)((char *)task - offsetof(qg_relay, task));
-    qg_status rc = submit_gen(r); /* a job that nobody wants any more is one pass: not cancelled */
+    qg_status rc = submit_gen(r);
     if (rc != QG_OK) {
         r->gen_rc = rc;
         qg_relay_post(r, QG_EVENT_GEN);
@@ -226,6 +233,14 @@ static void begin_gen(qg_relay *r)
     r->task.run = run_gen;
     qg_relay_ref(r);
     qg_worker_post(r->gate->worker, &r->task);
+}
+
+void qg_relay_gen_cancel(qg_relay *r)
+{
+    atomic_store(&r->gen_unwanted, true);
+    qg_job *job = atomic_load(&r->gen_job);
+    if (job)
+        qg_cancel(job);
 }
 
 void qg_relay_gen_done(qg_relay *r)

@@ -18,8 +18,8 @@ static void dispose(qg_relay *r)
     qg_reply_close(r->reply);
     qg_asked_close(r->asked);
     qg_result_free(r->gen_result);
-    if (r->gen_job)
-        qg_job_release(r->gen_job);
+    if (atomic_load(&r->gen_job))
+        qg_job_release(atomic_load(&r->gen_job));
     qg_policy_unref(r->policy);
     qg_upstreams_unref(r->upstreams);
     qg_buf_free(&r->out);
@@ -113,6 +113,7 @@ void qg_relay_end(qg_relay *r, qg_gate_outcome outcome)
             NULL; /* its last bytes may be on their way, and the connection be used again */
     qg_relay_hang_up(r);
     qg_relay_hearings_end(r);
+    qg_relay_gen_cancel(r);
     qg_relay_record(r);
     qg_relay_live_end(r);
     delist(r);
