@@ -2,8 +2,10 @@
  * tokens and the client that reads them, so that one clock measures.
  *     bench_gateway_load UPSTREAM-PORT GATEWAY-PORT STREAMS TOKENS-A-SECOND SECONDS HOLD-BACK
  * Token i may leave when token i + HOLD-BACK is judged: its delay is counted from when that one was
- * sent.  Prints, as one line: streams, tokens received, tokens lost, delays in ms (50, 99, 99.9 %,
- * longest), seconds of this program's own processor time. */
+ * sent.  Each is a word that is one token of the models' tokenizer.  With both ports the same there
+ * is no gateway.  Prints, as one line: streams, tokens received, tokens lost, delays in ms (50, 99,
+ * 99.9 %, longest), seconds of this program's own processor time, and tokens a second as the first
+ * stream's upstream wrote and its client read them. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,8 +28,18 @@ typedef struct stream {
     int64_t times[RING]; /* when token i was sent */
     char carry[64];      /* end of what was read, for a token cut in two */
     size_t n_carry;
+    int64_t first_up, last_up, first_down, last_down;
     int done;
 } stream;
+
+static const char *const words[] = {
+    " the",  " and",   " of",    " to",    " in",    " is",    " that", " for",   " it",   " was",
+    " with", " as",    " his",   " on",    " be",    " at",    " by",   " had",   " are",  " but",
+    " from", " or",    " have",  " an",    " they",  " which", " one",  " you",   " were", " her",
+    " all",  " she",   " there", " would", " their", " we",    " him",  " been",  " has",  " when",
+    " who",  " will",  " more",  " no",    " if",    " out",   " so",   " said",  " what", " up",
+    " its",  " about", " into",  " than",  " them",  " can",   " only", " other", " new",  " some"};
+enum { WORDS = sizeof words / sizeof *words };
 
 static int64_t now_us(void)
 {
@@ -132,18 +144,19 @@ static void on_read(load *l, int i)
     size_t all = s->n_carry + (size_t)n;
     text[all] = 0;
     const char *at = text, *last = text;
-    while ((at = strstr(at, "\"content\":\"w")) && strlen(at) >= 24) {
-        int k = (int)strtol(at + 12, NULL, 10);
+    while ((at = strstr(at, "\"content\":\" "))) {
+        int k = s->received; /* events leave as they came, one token each */
         int last_cause = s->next_us ? s->sent - 1 : s->sent; /* the end releases, too */
         int by = k + l->hold < last_cause ? k + l->hold : last_cause;
         if (l->n_delays < DELAYS && now < l->end_us) /* the ends, all at once, are not measured */
             l->delays[l->n_delays++] = (float)(now - s->times[by % RING]) / 1000.0f;
-        s->received++;
+        s->first_down = s->received++ ? s->first_down : now;
+        s->last_down = now;
         at += 12;
         last = at;
     }
     size_t left = (size_t)(text + all - last);
-    s->n_carry = left < 30 ? left : 30;
+    s->n_carry = left < 11 ? left : 11; /* one byte less than what is looked for */
     memcpy(s->carry, text + all - s->n_carry, s->n_carry);
 }
 
@@ -152,9 +165,9 @@ static int speak(load *l, stream *s, int64_t now)
     char data[256], text[300];
     int n = snprintf(data, sizeof data,
                      "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,"
-                     "\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"w%06d \"},"
+                     "\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"},"
                      "\"finish_reason\":null}]}\n\n",
-                     s->sent);
+                     words[rand() % WORDS]);
     if (now >= l->end_us)
         n = snprintf(data, sizeof data,
                      "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,"
@@ -169,8 +182,8 @@ static int speak(load *l, stream *s, int64_t now)
         s->times[s->sent % RING] = now_us();
         return 0;
     }
-    s->times[s->sent % RING] = now_us();
-    s->sent++;
+    s->times[s->sent % RING] = s->last_up = now_us();
+    s->first_up = s->sent++ ? s->first_up : s->last_up;
     s->next_us += l->step_us;
     return 1;
 }
@@ -208,8 +221,14 @@ static double own_seconds(void)
            (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
+static double rate(int n, int64_t first, int64_t last)
+{
+    return last > first ? (n - 1) * 1e6 / (double)(last - first) : 0;
+}
+
 static void report(load *l)
 {
+    const stream *one = &l->streams[0];
     long received = 0, sent = 0;
     for (int i = 0; i < l->n; i++) {
         received += l->streams[i].received;
@@ -217,9 +236,12 @@ static void report(load *l)
     }
     qsort(l->delays, l->n_delays, sizeof *l->delays, by_size);
     size_t n = l->n_delays ? l->n_delays : 1;
-    printf("streams %d tokens %ld lost %ld p50 %.2f p99 %.2f p999 %.2f max %.2f own %.2f\n", l->n,
-           received, sent - received, l->delays[n / 2], l->delays[n * 99 / 100],
-           l->delays[n * 999 / 1000], l->delays[n - 1], own_seconds());
+    printf("streams %d tokens %ld lost %ld p50 %.2f p99 %.2f p999 %.2f max %.2f own %.2f up %.2f "
+           "down %.2f\n",
+           l->n, received, sent - received, l->delays[n / 2], l->delays[n * 99 / 100],
+           l->delays[n * 999 / 1000], l->delays[n - 1], own_seconds(),
+           rate(one->sent, one->first_up, one->last_up),
+           rate(one->received, one->first_down, one->last_down));
 }
 
 int main(int argc, char **argv)
