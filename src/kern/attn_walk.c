@@ -303,7 +303,7 @@ static void begin(walk *w, int64_t n_rows)
     for (int64_t r = 0; r < n_rows; r++)
         w->ops->prep->prep(w->q + (size_t)(r * w->group) * w->xs,
                            w->rows[r].q + (int64_t)w->kvh * w->group * s->head_dim, s->head_dim,
-                           w->group, s->head_dim);
+                           w->group, s->head_dim, 0, s->head_dim);
     memset(w->o, 0, (size_t)(n * w->dim) * sizeof *w->o);
     memset(w->sum, 0, (size_t)(n * QG_ATTN_LANES) * sizeof *w->sum);
     for (int64_t i = 0; i < n; i++)

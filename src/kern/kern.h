@@ -16,6 +16,8 @@
 
 typedef uint16_t qg_bf16; /* upper half of a float32 */
 
+enum { QG_X_PART = 128 }; /* columns of an activation row that are prepared together */
+
 typedef enum qg_wformat { QG_W_F32, QG_W_BF16, QG_W_I8, QG_W_I4 } qg_wformat;
 
 static inline float qg_bf16_to_f32(qg_bf16 v)
@@ -50,7 +52,8 @@ typedef struct qg_gemm {
     uint32_t need;    /* QG_CPU_* bits, all required */
     qg_wformat format;
     uint16_t nr;                                  /* columns per panel */
-    size_t (*packed_bytes)(int64_t n, int64_t k); /* multiple of 64 */
+    size_t (*packed_bytes)(int64_t n, int64_t k); /* multiple of 64; of the panels before one: where
+                                                     it begins */
     /* w [n][k] row-major of src element type (bf16 for QG_W_BF16, else f32); writes panels
      * [p0, p1) of wp (64-byte aligned), padding with zeros.  Of bf16 and f32, w may be at any
      * address: files promise no alignment. */
@@ -59,7 +62,10 @@ typedef struct qg_gemm {
      * QG_W_I4: as quantised): the embedding look-up. */
     void (*unpack_row)(float *dst, const void *wp, int64_t k, int64_t row);
     size_t (*x_bytes)(int64_t k); /* bytes of one prepared row; multiple of 64 */
-    void (*prep)(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
+    /* Columns [k0, k1) of m rows of k: k0 is a multiple of QG_X_PART, k1 is too or is k.  x points
+     * at column k0 of the first row.  Threads may prepare parts of a row at the same time. */
+    void (*prep)(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k, int64_t k0,
+                 int64_t k1);
     /* y[i*ldy + j] for i in [0,m), j in the columns of panels [p0,p1) below n.  y is never read and
      * may hold NaN.  xp 64-byte aligned rows from prep.  ldy, ldx in elements. */
     void (*run)(float *y, int64_t ldy, const void *xp, const void *wp, int64_t m, int64_t n,

@@ -76,7 +76,7 @@ static bool gemm_make(gemm_case *c)
         g->pack(c->w, w, c->n, c->k, 0, (c->n + g->nr - 1) / g->nr);
         for (int i = 1; i < c->copies; i++)
             memcpy(c->w + (size_t)i * c->w_bytes, c->w, c->w_bytes);
-        g->prep(c->xp, c->x, c->k, c->m, c->k);
+        g->prep(c->xp, c->x, c->k, c->m, c->k, 0, c->k);
     }
     qg_mfree(w);
     return made;

@@ -78,21 +78,23 @@ size_t qg_x_f32_bytes(int64_t k)
     return (size_t)(qg_k_pad(k) / 16 | 1) * 64;
 }
 
-void qg_x_rounded_prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)
+void qg_x_rounded_prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k, int64_t k0,
+                       int64_t k1)
 {
     for (int64_t i = 0; i < m; i++) {
         float *row = (float *)((uint8_t *)xp + (size_t)i * qg_x_f32_bytes(k));
-        for (int64_t j = 0; j < k; j++)
-            row[j] = qg_bf16_to_f32(qg_f32_to_bf16(x[i * ldx + j]));
-        memset(row + k, 0, (size_t)(qg_k_pad(k) - k) * sizeof *row);
+        for (int64_t j = k0; j < k1; j++)
+            row[j] = qg_bf16_to_f32(qg_f32_to_bf16(x[i * ldx + j - k0]));
+        memset(row + k1, 0, (size_t)(qg_k_pad(k1) - k1) * sizeof *row);
     }
 }
 
-void qg_x_f32_prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)
+void qg_x_f32_prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k, int64_t k0,
+                   int64_t k1)
 {
     for (int64_t i = 0; i < m; i++) {
         float *row = (float *)((uint8_t *)xp + (size_t)i * qg_x_f32_bytes(k));
-        memcpy(row, x + i * ldx, (size_t)k * sizeof *row);
-        memset(row + k, 0, (size_t)(qg_k_pad(k) - k) * sizeof *row);
+        memcpy(row + k0, x + i * ldx, (size_t)(k1 - k0) * sizeof *row);
+        memset(row + k1, 0, (size_t)(qg_k_pad(k1) - k1) * sizeof *row);
     }
 }

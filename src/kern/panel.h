@@ -50,7 +50,9 @@ void qg_panel_f32_row(float *dst, const void *wp, int64_t k, int64_t row);
  * bytes, for rows that multiply in float), plain float.  All padded with zeros to qg_k_pad(k). */
 size_t qg_x_bf16_bytes(int64_t k);
 size_t qg_x_f32_bytes(int64_t k);
-void qg_x_rounded_prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
-void qg_x_f32_prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
+void qg_x_rounded_prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k, int64_t k0,
+                       int64_t k1);
+void qg_x_f32_prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k, int64_t k0,
+                   int64_t k1);
 
 #endif

@@ -100,16 +100,18 @@ void qg_panel_i8_row(float *dst, const void *wp, int64_t k, int64_t row)
 
 /* ---- activations ----------------------------------------------------------------------------- */
 
-void qg_x_i8_prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)
+void qg_x_i8_prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k, int64_t k0,
+                  int64_t k1)
 {
     const int64_t groups = qg_groups(k);
     for (int64_t i = 0; i < m; i++) {
         int8_t *to = (int8_t *)xp + (size_t)i * qg_x_i8_bytes(k);
         qg_xgroup *tail = (qg_xgroup *)(void *)(to + groups * QG_GROUP);
-        for (int64_t g = 0; g < groups; g++, to += QG_GROUP) {
+        to += k0;
+        for (int64_t g = k0 / QG_GROUP; g * QG_GROUP < k1; g++, to += QG_GROUP) {
             float v[QG_GROUP], inverse;
             int32_t sum = 0;
-            qg_group_take(v, x + i * ldx, k, g);
+            qg_group_take(v, x + i * ldx, k1 - k0, g - k0 / QG_GROUP);
             tail[g].scale = qg_x_scale(qg_group_largest(v), &inverse);
             memset(to, 0, QG_GROUP);
             if (inverse > 0) /* else NaN or Inf * 0 */

@@ -76,6 +76,7 @@ void qg_panel_i8_row(float *dst, const void *wp, int64_t k, int64_t row);
 
 /* Prepared rows as above; an odd number of cache lines. */
 size_t qg_x_i8_bytes(int64_t k);
-void qg_x_i8_prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
+void qg_x_i8_prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k, int64_t k0,
+                  int64_t k1);
 
 #endif

@@ -114,8 +114,8 @@ static void half_heads(const qg_model *m, qg_scratch *s, qg_pool *pool, int half
     float *x = s->y + (int64_t)half * h->inner;
     for (int32_t i = 0; i < rows; i++)
         m->vec->rmsnorm(x + i * s->ldy, x + i * s->ldy, h->norm[half], h->inner, m->cfg->rms_eps);
-    m->gemm->prep(s->xp, x, s->ldy, rows, h->inner);
-    qg_product(s, pool, out, ldo, &h->out[half], rows, 0, qg_panels(&h->out[half]));
+    m->gemm->prep(s->xp, x, s->ldy, rows, h->inner, 0, h->inner);
+    qg_product(s, pool, out, ldo, s->xp, &h->out[half], rows, 1, 0, qg_panels(&h->out[half]));
 }
 
 void qg_model_heads(const qg_model *model, qg_scratch *scratch, qg_pool *pool, const float *hidden,
@@ -126,8 +126,9 @@ void qg_model_heads(const qg_model *model, qg_scratch *scratch, qg_pool *pool, c
             width = replies + n_half(h->n_labels, 1);
     for (int32_t at = 0; at < n; at += scratch->max_rows) {
         int32_t rows = n - at < scratch->max_rows ? n - at : scratch->max_rows;
-        model->gemm->prep(scratch->xp, hidden + at * k, k, rows, k);
-        qg_product(scratch, pool, scratch->y, scratch->ldy, &h->pre, rows, 0, qg_panels(&h->pre));
+        model->gemm->prep(scratch->xp, hidden + at * k, k, rows, k, 0, k);
+        qg_product(scratch, pool, scratch->y, scratch->ldy, scratch->xp, &h->pre, rows, 1, 0,
+                   qg_panels(&h->pre));
         half_heads(model, scratch, pool, 0, rows, out + at * width, width);
         half_heads(model, scratch, pool, 1, rows, out + at * width + replies, width);
     }

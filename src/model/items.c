@@ -35,6 +35,11 @@ static void take_items(void *arg, int part, int n_parts)
     }
 }
 
+bool qg_items_even(int parts, int64_t n_items)
+{
+    return n_items % parts == 0 || n_items >= (int64_t)parts * 4;
+}
+
 void qg_items_run(qg_pool *pool, int parts, qg_item_fn *fn, void *arg, int64_t n_items)
 {
     if (parts > qg_pool_threads(pool))

@@ -13,8 +13,8 @@ void qg_model_logits(const qg_model *model, qg_scratch *scratch, qg_pool *pool, 
     int64_t k = model->cfg->hidden;
     for (int32_t at = 0; at < n; at += scratch->max_rows) {
         int32_t rows = n - at < scratch->max_rows ? n - at : scratch->max_rows;
-        model->gemm->prep(scratch->xp, hidden + at * k, k, rows, k);
-        qg_product(scratch, pool, logits + at * ldl, ldl, &model->out, rows, 0,
+        model->gemm->prep(scratch->xp, hidden + at * k, k, rows, k, 0, k);
+        qg_product(scratch, pool, logits + at * ldl, ldl, scratch->xp, &model->out, rows, 1, 0,
                    qg_panels(&model->out));
     }
 }
@@ -84,7 +84,7 @@ void qg_head_logits(const qg_head *head, const qg_model *model, qg_scratch *scra
     int64_t k = head->w.k, ids = head->w.n;
     for (int32_t at = 0; at < n; at += scratch->max_rows) {
         int32_t rows = n - at < scratch->max_rows ? n - at : scratch->max_rows;
-        gemm->prep(scratch->xp, hidden + at * k, k, rows, k);
+        gemm->prep(scratch->xp, hidden + at * k, k, rows, k, 0, k);
         gemm->run(logits + at * ids, ids, scratch->xp, head->w.wp, rows, ids, k, 0,
                   qg_panels(&head->w));
     }

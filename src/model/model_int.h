@@ -169,10 +169,15 @@ typedef void qg_item_fn(void *arg, int64_t item, int part);
 /* Runs fn for every item on at most `parts` threads of the pool, each taking the next item when it
  * is done with its last; alone on this thread when there is only one item. */
 void qg_items_run(qg_pool *pool, int parts, qg_item_fn *fn, void *arg, int64_t n_items);
+/* Whether equal items can be shared by so many threads without much waiting at the end. */
+bool qg_items_even(int parts, int64_t n_items);
 
 /* ---- scratch --------------------------------------------------------------------------------- */
 
-enum { QG_ROW_GROUP = 8 }; /* rows of one work item in row-wise jobs */
+enum {
+    QG_ROW_GROUP = 8, /* rows of one work item in row-wise jobs */
+    QG_MLP_ROWS = 84  /* most rows of one in the MLP: a multiple of what tiles take (7, 12) */
+};
 
 typedef struct qg_seq_blocks {
     const qg_kv_seq *seq;
@@ -187,7 +192,9 @@ struct qg_scratch {
     float *x;            /* residual stream [max_rows][hidden] */
     float *y;            /* result of the last product [max_rows][ldy] */
     float *a;            /* attention output [max_rows][n_heads * head_dim] */
-    uint8_t *xp;         /* prepared rows, as many as max_rows of the widest */
+    uint8_t *xp;         /* prepared rows: inputs of qkv, gate_up and of heads */
+    uint8_t *xi;         /* prepared rows: inputs of o and down, made while xp is being read */
+    float *mlp;          /* per part [2][QG_MLP_ROWS][QG_X_PART]: gate and up */
     float *cosv, *sinv;  /* [max_rows][head_dim / 2] */
     float *tmp;          /* per part [QG_ROW_GROUP][hidden] */
     uint8_t *attn;       /* per part [attn_bytes] */
@@ -211,9 +218,12 @@ size_t qg_scratch_bytes(const qg_model *model, int32_t max_rows, int32_t max_ctx
 
 /* ---- a pass ---------------------------------------------------------------------------------- */
 
-/* y [m][ldy] = (m prepared rows in s->xp) * w^T, only the columns of panels [p0, p1). */
-void qg_product(qg_scratch *s, qg_pool *pool, float *y, int64_t ldy, const qg_matrix *w,
-                int64_t rows, int64_t p0, int64_t p1);
+/* y [rows][ldy] = (prepared rows xp) * w^T, only the columns of panels [p0, p1). */
+void qg_product(qg_scratch *s, qg_pool *pool, float *y, int64_t ldy, const uint8_t *xp,
+                const qg_matrix *w, int64_t rows, int64_t p0, int64_t p1);
+/* The same on the calling thread; y begins at the first column of panel p0. */
+void qg_product_part(float *y, int64_t ldy, const uint8_t *xp, const qg_matrix *w, int64_t rows,
+                     int64_t p0, int64_t p1);
 int64_t qg_panels(const qg_matrix *w);
 
 typedef struct qg_pass {
@@ -228,14 +238,27 @@ typedef struct qg_pass {
     int32_t layer_at;
     const qg_layer *layer;
     const float *norm; /* of the row-wise job at hand */
+    bool by_head;      /* this layer's q, k and v are multiplied head by head */
+    bool one_block;    /* attention follows in the same item */
     float *hidden;
 } qg_pass;
+
+/* Where prepared row `row` of k columns lies. */
+uint8_t *qg_pass_xp(const qg_pass *p, int64_t row, int64_t k);
+uint8_t *qg_pass_xi(const qg_pass *p, int64_t row, int64_t k);
+/* y = xp * w^T for the pass's rows. */
+void qg_pass_product(qg_pass *p, const uint8_t *xp, const qg_matrix *w, int64_t p0, int64_t p1);
+/* Row-wise jobs: items of QG_ROW_GROUP rows, and the rows of one. */
+void qg_for_row_groups(qg_pass *p, qg_item_fn *fn);
+void qg_row_group(const qg_pass *p, int64_t item, int64_t *lo, int64_t *hi);
 
 /* x = embeddings; xp = the first layer's norm of x; cosines and sines. */
 void qg_pass_begin(qg_pass *p);
 /* One layer from xp (normed, prepared) and x; leaves its last sum to the next call: x + y.  In the
  * last layer only the wanted rows remain after K and V are stored. */
 void qg_pass_layer(qg_pass *p);
+/* The first half of a layer: from xp to xi, the prepared input of o. */
+void qg_pass_attend(qg_pass *p);
 /* x += y; xp = norm of x by w. */
 void qg_pass_add_norm(qg_pass *p, const float *w);
 /* x += y; hidden = the model's last norm of x. */

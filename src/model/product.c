@@ -34,8 +34,16 @@ int64_t qg_panels(const qg_matrix *w)
     return (w->n + w->gemm->nr - 1) / w->gemm->nr;
 }
 
-void qg_product(qg_scratch *s, qg_pool *pool, float *y, int64_t ldy, const qg_matrix *w,
-                int64_t rows, int64_t p0, int64_t p1)
+void qg_product_part(float *y, int64_t ldy, const uint8_t *xp, const qg_matrix *w, int64_t rows,
+                     int64_t p0, int64_t p1)
+{
+    const int64_t before = p0 * w->gemm->nr;
+    const uint8_t *wp = before ? w->wp + w->gemm->packed_bytes(before, w->k) : w->wp;
+    w->gemm->run(y, ldy, xp, wp, rows, w->n - before, w->k, 0, p1 - p0);
+}
+
+void qg_product(qg_scratch *s, qg_pool *pool, float *y, int64_t ldy, const uint8_t *xp,
+                const qg_matrix *w, int64_t rows, int64_t p0, int64_t p1)
 {
     if (rows < 1 || p0 >= p1)
         return;
@@ -43,7 +51,7 @@ void qg_product(qg_scratch *s, qg_pool *pool, float *y, int64_t ldy, const qg_ma
     int64_t step = (p1 - p0 + shares - 1) / shares;
     product_job j = {.gemm = w->gemm,
                      .w = w,
-                     .xp = s->xp,
+                     .xp = xp,
                      .y = y,
                      .ldy = ldy,
                      .rows = rows,

@@ -8,18 +8,19 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* Bytes of the widest prepared row: inputs are hidden, attention output or MLP wide. */
+/* Bytes of a row in xp: what stands between layers, for layers and heads. */
 static size_t widest_xp(const qg_model *m)
 {
-    const qg_config *c = m->cfg;
-    const int64_t widths[] = {c->hidden, (int64_t)c->n_heads * c->head_dim, c->intermediate,
-                              qg_heads_inner(m->heads)};
-    size_t most = 0;
-    for (size_t i = 0; i < QG_COUNT(widths); i++)
-        if (m->layer->x_bytes(widths[i]) > most)
-            most = m->layer->x_bytes(widths[i]);
-    const size_t out = m->gemm->x_bytes(c->hidden);
-    return out > most ? out : most;
+    const int64_t out = larger(m->cfg->hidden, qg_heads_inner(m->heads));
+    return (size_t)larger((int64_t)m->layer->x_bytes(m->cfg->hidden),
+                          (int64_t)m->gemm->x_bytes(out));
+}
+
+/* And in xi: what is made inside a layer. */
+static size_t widest_xi(const qg_model *m)
+{
+    const int64_t q_width = (int64_t)m->cfg->n_heads * m->cfg->head_dim;
+    return m->layer->x_bytes(larger(q_width, m->cfg->intermediate));
 }
 
 static void lay_out(qg_scratch *s, const qg_model *m, qg_carve *c)
@@ -32,6 +33,8 @@ static void lay_out(qg_scratch *s, const qg_model *m, qg_carve *c)
     s->y = qg_carve_take(c, rows, (size_t)s->ldy * sizeof(float));
     s->a = qg_carve_take(c, rows, q_width * sizeof(float));
     s->xp = qg_carve_take(c, rows, widest_xp(m));
+    s->xi = qg_carve_take(c, rows, widest_xi(m));
+    s->mlp = qg_carve_take(c, parts * 2 * QG_MLP_ROWS, QG_X_PART * sizeof(float));
     s->cosv = qg_carve_take(c, rows, half * sizeof(float));
     s->sinv = qg_carve_take(c, rows, half * sizeof(float));
     s->tmp = qg_carve_take(c, parts * QG_ROW_GROUP, hidden * sizeof(float));

@@ -338,7 +338,7 @@ static void run_row(const qg_gemm *g, float *y, int64_t ldy, int64_t m, int64_t 
     for (int64_t i = 0; i < m * ldy; i++)
         y[i] = i % ldy < n ? NAN : CANARY;
     g->pack(wp, w, n, k, 0, panels);
-    g->prep(xp, x, k, m, k);
+    g->prep(xp, x, k, m, k, 0, k);
     g->run(y, ldy, xp, wp, m, n, k, 0, panels / 2);
     g->run(y, ldy, xp, wp, m, n, k, panels / 2, panels);
     guard_free(w, w_bytes);

@@ -71,7 +71,9 @@ static void pack_and_prep(product *p)
     /* in pieces, last first: what one thread packs may not touch what another did */
     for (int64_t at = p->panels; at > 0; at -= 3)
         p->g->pack(p->wp, p->w, p->n, p->k, at < 3 ? 0 : at - 3, at);
-    p->g->prep(p->xp, p->x, p->ldx, p->m, p->k);
+    for (int64_t at = (p->k - 1) / QG_X_PART * QG_X_PART; at >= 0; at -= QG_X_PART)
+        p->g->prep(p->xp, p->x + at, p->ldx, p->m, p->k, at,
+                   at + QG_X_PART < p->k ? at + QG_X_PART : p->k);
 }
 
 static void product_open(product *p, const qg_gemm *g, int64_t m, int64_t n, int64_t k)

@@ -48,6 +48,11 @@ static void job_close(job *j)
     guard_free(j->ref, j->y_bytes);
 }
 
+static const qg_gemm *plain_c(const qg_gemm *g)
+{
+    return g->format == QG_W_I4 ? &qg_gemm_i4_ref : &qg_gemm_i8_ref;
+}
+
 static void multiply(const job *j, const qg_gemm *g, float *y)
 {
     const size_t wp_bytes = g->packed_bytes(j->n, j->k);
@@ -60,7 +65,10 @@ static void multiply(const job *j, const qg_gemm *g, float *y)
         for (int64_t c = 0; c < j->n; c++)
             y[i * j->ldy + c] = NAN;
     g->pack(wp, j->w, j->n, j->k, 0, panels);
-    g->prep(xp, j->x, j->ldx, j->m, j->k);
+    const int64_t cut = g == plain_c(g) || j->k <= QG_X_PART ? 0 : QG_X_PART;
+    g->prep(xp, j->x + cut, j->ldx, j->m, j->k, cut, j->k);
+    if (cut)
+        g->prep(xp, j->x, j->ldx, j->m, j->k, 0, cut);
     g->run(y, j->ldy, xp, wp, j->m, j->n, j->k, 0, panels);
     guard_free(wp, wp_bytes);
     guard_free(xp, xp_bytes);
@@ -72,11 +80,6 @@ static void compare(const job *j, const qg_gemm *g)
     snprintf(text, sizeof text, "%s m=%d n=%d k=%d beside plain C", g->name, (int)j->m, (int)j->n,
              (int)j->k);
     assert_bits(j->y, j->ref, j->y_bytes / sizeof(float), text); /* canaries included */
-}
-
-static const qg_gemm *plain_c(const qg_gemm *g)
-{
-    return g->format == QG_W_I4 ? &qg_gemm_i4_ref : &qg_gemm_i8_ref;
 }
 
 static void equals_plain_c(void **state)
@@ -205,7 +208,7 @@ static void four_bits_unpack_to_eight(void **state)
             qg_i4_unpack(w8 + g * QG_GROUP_BYTES, w4 + g * QG_I4_GROUP_BYTES);
         for (size_t i = 0; i < j.y_bytes / sizeof *j.y; i++)
             j.y[i] = j.ref[i] = CANARY;
-        qg_x_i8_prep(xp, j.x, j.ldx, j.m, j.k);
+        qg_x_i8_prep(xp, j.x, j.ldx, j.m, j.k, 0, j.k);
         qg_gemm_i4_ref.run(j.y, j.ldy, xp, w4, j.m, j.n, j.k, 0, panels);
         qg_gemm_i8_ref.run(j.ref, j.ldy, xp, w8, j.m, j.n, j.k, 0, panels);
         compare(&j, &qg_gemm_i4_ref);

@@ -421,17 +421,33 @@ static void what_is_not_a_number_is_no_answer(void **state)
     }
 }
 
-static int set_up(void **state)
+static int set_up_of(void **state, const tiny_spec *spec)
 {
     fixture *f = calloc(1, sizeof *f);
     qg_err err;
-    tiny_spec spec = tiny_spec_default();
-    if (!f || tiny_model_open(&f->dir, &f->files, &spec, &err) != QG_OK)
+    if (!f || tiny_model_open(&f->dir, &f->files, spec, &err) != QG_OK)
         return -1;
     for (int32_t i = 0; i < N; i++)
         f->ids[i] = (i * i * 31 + i * 7 + 3) % VOCAB;
     *state = f;
     return 0;
+}
+
+static int set_up(void **state)
+{
+    const tiny_spec spec = tiny_spec_default();
+    return set_up_of(state, &spec);
+}
+
+/* Heads fill whole panels and the MLP does, so that products are cut by heads and by columns; of
+ * one and two threads, that is, not of three. */
+static int set_up_whole_panels(void **state)
+{
+    tiny_spec spec = tiny_spec_default();
+    spec.heads = 8;
+    spec.head_dim = 32;
+    spec.inter = 160;
+    return set_up_of(state, &spec);
 }
 
 static int tear_down(void **state)
@@ -459,5 +475,14 @@ int main(void)
         cmocka_unit_test(a_pass_can_be_stopped),
         cmocka_unit_test(what_is_not_a_number_is_no_answer),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    const struct CMUnitTest whole_panels[] = {
+        cmocka_unit_test(chunks_do_not_matter),
+        cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(company_does_not_matter),
+        cmocka_unit_test(unwanted_rows_do_not_matter),
+        cmocka_unit_test(branches_equal_plain_sequences),
+        cmocka_unit_test(shared_blocks_equal_own_blocks),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down) +
+           cmocka_run_group_tests(whole_panels, set_up_whole_panels, tear_down);
 }

@@ -34,13 +34,14 @@ static void some_rows(float *y, const uint8_t *x, size_t x_stride, const uint8_t
     }
 }
 
-static void prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)
+static void prep(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k, int64_t k0,
+                 int64_t k1)
 {
     for (int64_t i = 0; i < m; i++) {
         qg_bf16 *row = (qg_bf16 *)(void *)((uint8_t *)xp + (size_t)i * qg_x_bf16_bytes(k));
-        for (int64_t j = 0; j < k; j++)
-            row[j] = qg_f32_to_bf16(x[i * ldx + j]);
-        memset(row + k, 0, (size_t)(qg_k_pad(k) - k) * sizeof *row);
+        for (int64_t j = k0; j < k1; j++)
+            row[j] = qg_f32_to_bf16(x[i * ldx + j - k0]);
+        memset(row + k1, 0, (size_t)(qg_k_pad(k1) - k1) * sizeof *row);
     }
 }
 

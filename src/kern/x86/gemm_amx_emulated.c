@@ -3,12 +3,13 @@
 #include "kern/x86/amx_gemm.h"
 #include "kern/x86/gemm_rows.h"
 
-static void prep_bf16(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)
+static void prep_bf16(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k, int64_t k0,
+                      int64_t k1)
 {
     for (int64_t i = 0; i < m; i++) {
         qg_bf16 *row = (qg_bf16 *)((uint8_t *)xp + (size_t)i * qg_x_bf16_bytes(k));
-        for (int64_t j = 0; j < qg_k_pad(k); j++)
-            row[j] = j < k ? qg_f32_to_bf16(x[i * ldx + j]) : 0;
+        for (int64_t j = k0; j < qg_k_pad(k1); j++)
+            row[j] = j < k1 ? qg_f32_to_bf16(x[i * ldx + j - k0]) : 0;
     }
 }
 

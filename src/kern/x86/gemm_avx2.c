@@ -146,17 +146,19 @@ static inline __m256i round_bf16(__m256 v)
     return _mm256_and_si256(_mm256_blendv_epi8(up, quiet, nan), _mm256_set1_epi32((int)0xffff0000));
 }
 
-void qg_x_rounded_prep_avx2(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)
+void qg_x_rounded_prep_avx2(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k, int64_t k0,
+                            int64_t k1)
 {
     for (int64_t i = 0; i < m; i++) {
         float *to = (float *)(void *)((uint8_t *)xp + (size_t)i * qg_x_f32_bytes(k));
         const float *from = x + i * ldx;
-        int64_t j = 0;
-        for (; j + 8 <= k; j += 8)
-            _mm256_store_si256((__m256i *)(void *)(to + j), round_bf16(_mm256_loadu_ps(from + j)));
-        for (; j < k; j++)
-            to[j] = qg_bf16_to_f32(qg_f32_to_bf16(from[j]));
-        memset(to + k, 0, (size_t)(qg_k_pad(k) - k) * sizeof *to);
+        int64_t j = k0;
+        for (; j + 8 <= k1; j += 8)
+            _mm256_store_si256((__m256i *)(void *)(to + j),
+                               round_bf16(_mm256_loadu_ps(from + (j - k0))));
+        for (; j < k1; j++)
+            to[j] = qg_bf16_to_f32(qg_f32_to_bf16(from[j - k0]));
+        memset(to + k1, 0, (size_t)(qg_k_pad(k1) - k1) * sizeof *to);
     }
 }
 

@@ -114,15 +114,17 @@ static inline __m512i round_bf16(__m512 v)
                             _mm512_set1_epi32((int)0xffff0000));
 }
 
-void qg_x_rounded_prep_avx512(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)
+void qg_x_rounded_prep_avx512(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k,
+                              int64_t k0, int64_t k1)
 {
     for (int64_t i = 0; i < m; i++) {
         uint8_t *to = (uint8_t *)xp + (size_t)i * qg_x_f32_bytes(k);
         const float *from = x + i * ldx;
-        for (int64_t j = 0; j < qg_k_pad(k); j += 16) {
-            const int64_t left = k - j < 0 ? 0 : k - j;
+        for (int64_t j = k0; j < qg_k_pad(k1); j += 16) {
+            const int64_t left = k1 - j < 0 ? 0 : k1 - j;
             const __mmask16 mask = (__mmask16)(left >= 16 ? 0xffff : (1u << left) - 1);
-            _mm512_store_si512(to + j * 4, round_bf16(_mm512_maskz_loadu_ps(mask, from + j)));
+            _mm512_store_si512(to + j * 4,
+                               round_bf16(_mm512_maskz_loadu_ps(mask, from + (j - k0))));
         }
     }
 }

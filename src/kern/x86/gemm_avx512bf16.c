@@ -53,15 +53,16 @@ static inline __attribute__((always_inline)) void tile(const qg_tile *t, const i
 QG_TILES_512(bf16_avx512bf16, tile, 4)
 
 /* VCVTNEPS2BF16 rounds to nearest even and takes denormals for zero, as VDPBF16PS does. */
-void qg_x_bf16_prep_avx512bf16(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)
+void qg_x_bf16_prep_avx512bf16(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k,
+                               int64_t k0, int64_t k1)
 {
     for (int64_t i = 0; i < m; i++) {
         uint8_t *to = (uint8_t *)xp + (size_t)i * qg_x_bf16_bytes(k);
         const float *from = x + i * ldx;
-        for (int64_t j = 0; j < qg_k_pad(k); j += 16) {
-            int64_t left = k - j < 0 ? 0 : k - j;
+        for (int64_t j = k0; j < qg_k_pad(k1); j += 16) {
+            int64_t left = k1 - j < 0 ? 0 : k1 - j;
             __mmask16 mask = (__mmask16)(left >= 16 ? 0xffff : (1u << left) - 1);
-            __m512 v = _mm512_maskz_loadu_ps(mask, from + j);
+            __m512 v = _mm512_maskz_loadu_ps(mask, from + (j - k0));
             _mm256_store_si256((__m256i *)(to + j * 2), (__m256i)_mm512_cvtneps_pbh(v));
         }
     }

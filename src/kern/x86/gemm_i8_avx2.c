@@ -156,15 +156,16 @@ static void prep_group(uint8_t *to, qg_xgroup *tail, const float *from, int64_t 
     tail->offset = -128 * sum_of(sum);
 }
 
-void qg_x_i8_prep_avx2(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k)
+void qg_x_i8_prep_avx2(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k, int64_t k0,
+                       int64_t k1)
 {
     const int64_t groups = qg_groups(k);
     for (int64_t i = 0; i < m; i++) {
         uint8_t *to = (uint8_t *)xp + (size_t)i * qg_x_i8_avx2_bytes(k);
         qg_xgroup *tail = (qg_xgroup *)(void *)(to + groups * QG_GROUP * 2);
-        for (int64_t g = 0; g < groups; g++)
-            prep_group(to + g * QG_GROUP * 2, tail + g, x + i * ldx + g * QG_GROUP,
-                       k - g * QG_GROUP);
+        for (int64_t g = k0 / QG_GROUP; g * QG_GROUP < k1; g++)
+            prep_group(to + g * QG_GROUP * 2, tail + g, x + i * ldx + (g * QG_GROUP - k0),
+                       k1 - g * QG_GROUP);
     }
 }
 

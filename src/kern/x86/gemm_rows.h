@@ -19,14 +19,19 @@ extern const qg_tiles qg_tiles_i8_avx512vnni, qg_tiles_i8_avx2; /* units are gro
 extern const qg_tiles qg_tiles_i4_avx512vnni;                   /* likewise, quant4.h's */
 
 /* prep of kern.h: to bf16, or to float32 that bf16 holds exactly. */
-void qg_x_bf16_prep_avx512bf16(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
-void qg_x_rounded_prep_avx512(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
-void qg_x_rounded_prep_avx2(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
+void qg_x_bf16_prep_avx512bf16(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k,
+                               int64_t k0, int64_t k1);
+void qg_x_rounded_prep_avx512(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k,
+                              int64_t k0, int64_t k1);
+void qg_x_rounded_prep_avx2(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k, int64_t k0,
+                            int64_t k1);
 /* As qg_x_i8_prep. */
-void qg_x_i8_prep_avx512(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
+void qg_x_i8_prep_avx512(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k, int64_t k0,
+                         int64_t k1);
 /* The same numbers, 16 bits each. */
 size_t qg_x_i8_avx2_bytes(int64_t k);
-void qg_x_i8_prep_avx2(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k);
+void qg_x_i8_prep_avx2(void *xp, const float *x, int64_t ldx, int64_t m, int64_t k, int64_t k0,
+                       int64_t k1);
 
 extern const qg_vec qg_vec_avx512, qg_vec_avx2;
 
