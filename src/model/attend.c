@@ -13,11 +13,6 @@ enum {
     HEAD_ROWS = 64  /* rows of one work item that stores K and V */
 };
 
-/* One kv head and its heads of q; rows [lo, hi). */
-typedef struct head_rows {
-    int64_t kvh, lo, hi;
-} head_rows;
-
 static int64_t q_width(const qg_pass *p)
 {
     return (int64_t)p->m->cfg->n_heads * p->m->cfg->head_dim;
@@ -29,22 +24,15 @@ static int64_t group_width(const qg_pass *p)
     return q_width(p) / p->m->cfg->n_kv_heads;
 }
 
-static int64_t n_blocks(const qg_pass *p, int64_t rows)
+/* Items are kv heads with their heads of q. */
+static qg_piece head_rows(const qg_pass *p, int64_t item, int64_t most)
 {
-    return (p->n + rows - 1) / rows;
+    return qg_pass_piece(p, item, p->m->cfg->n_kv_heads, most);
 }
 
-/* Blocks of a head follow each other: they use the same weights, or the same K and V.  Threads
- * share by heads, because tokens of a KV block share cache lines and heads do not. */
-static head_rows head_rows_of(const qg_pass *p, int64_t item, int64_t rows)
+static void for_heads(qg_pass *p, qg_item_fn *fn, int64_t most)
 {
-    const int64_t blocks = n_blocks(p, rows), b = item % blocks;
-    return (head_rows){item / blocks, p->n * b / blocks, p->n * (b + 1) / blocks};
-}
-
-static void for_heads(qg_pass *p, qg_item_fn *fn, int64_t rows)
-{
-    qg_items_run(p->pool, p->s->parts, fn, p, n_blocks(p, rows) * p->m->cfg->n_kv_heads);
+    qg_for_pieces(p, fn, p->m->cfg->n_kv_heads, most);
 }
 
 /* ---- q, k, v --------------------------------------------------------------------------------- */
@@ -58,23 +46,23 @@ static void norm_and_rotate(const qg_pass *p, int64_t row, float *heads, int64_t
     p->m->vec->rope(heads, n, d, p->s->cosv + row * (d / 2), p->s->sinv + row * (d / 2));
 }
 
-static void turn_q(const qg_pass *p, head_rows at)
+static void turn_q(const qg_pass *p, qg_piece at)
 {
     const int64_t width = group_width(p);
     for (int64_t i = at.lo; i < at.hi; i++)
-        norm_and_rotate(p, i, p->s->y + i * p->s->ldy + at.kvh * width,
+        norm_and_rotate(p, i, p->s->y + i * p->s->ldy + at.thing * width,
                         width / p->m->cfg->head_dim, p->layer->q_norm);
 }
 
-static void store_kv(const qg_pass *p, head_rows at)
+static void store_kv(const qg_pass *p, qg_piece at)
 {
     const qg_config *c = p->m->cfg;
     for (int64_t i = at.lo; i < at.hi; i++) {
-        float *k = p->s->y + i * p->s->ldy + q_width(p) + at.kvh * c->head_dim;
+        float *k = p->s->y + i * p->s->ldy + q_width(p) + at.thing * c->head_dim;
         int32_t slot = p->row[i].slot;
         void *block = (void *)(uintptr_t)p->s->rows[i].blocks[slot / QG_KV_BLOCK];
         norm_and_rotate(p, i, k, 1, p->layer->k_norm);
-        p->m->attn->store(&p->m->attn_shape, block, (int32_t)at.kvh, slot % QG_KV_BLOCK, k,
+        p->m->attn->store(&p->m->attn_shape, block, (int32_t)at.thing, slot % QG_KV_BLOCK, k,
                           k + (int64_t)c->n_kv_heads * c->head_dim);
     }
 }
@@ -83,18 +71,18 @@ static void kv_item(void *arg, int64_t item, int part)
 {
     const qg_pass *p = arg;
     (void)part;
-    store_kv(p, head_rows_of(p, item, HEAD_ROWS));
+    store_kv(p, head_rows(p, item, HEAD_ROWS));
 }
 
 static void q_item(void *arg, int64_t item, int part)
 {
     const qg_pass *p = arg;
     (void)part;
-    turn_q(p, head_rows_of(p, item, HEAD_ROWS));
+    turn_q(p, head_rows(p, item, HEAD_ROWS));
 }
 
 /* Columns [at, at + width) of the product for rows of the item. */
-static void project_some(const qg_pass *p, head_rows rows, int64_t at, int64_t width)
+static void project_some(const qg_pass *p, qg_piece rows, int64_t at, int64_t width)
 {
     const qg_matrix *w = &p->layer->qkv;
     const int64_t nr = w->gemm->nr;
@@ -102,12 +90,12 @@ static void project_some(const qg_pass *p, head_rows rows, int64_t at, int64_t w
                     rows.hi - rows.lo, at / nr, (at + width) / nr);
 }
 
-static void project(const qg_pass *p, head_rows rows)
+static void project(const qg_pass *p, qg_piece rows)
 {
     const int64_t d = p->m->cfg->head_dim, q = q_width(p), width = group_width(p);
-    project_some(p, rows, rows.kvh * width, width);
-    project_some(p, rows, q + rows.kvh * d, d);
-    project_some(p, rows, q + (p->m->cfg->n_kv_heads + rows.kvh) * d, d);
+    project_some(p, rows, rows.thing * width, width);
+    project_some(p, rows, q + rows.thing * d, d);
+    project_some(p, rows, q + (p->m->cfg->n_kv_heads + rows.thing) * d, d);
 }
 
 /* ---- attention ------------------------------------------------------------------------------- */
@@ -118,10 +106,10 @@ static bool prepares_by_head(const qg_pass *p)
     return group_width(p) % QG_X_PART == 0 && !p->s->watch;
 }
 
-static void attend(const qg_pass *p, head_rows at, int part)
+static void attend(const qg_pass *p, qg_piece at, int part)
 {
-    const int64_t q = q_width(p), width = group_width(p), from = at.kvh * width;
-    p->m->attn->run(&p->m->attn_shape, p->s->rows + at.lo, at.hi - at.lo, (int32_t)at.kvh,
+    const int64_t q = q_width(p), width = group_width(p), from = at.thing * width;
+    p->m->attn->run(&p->m->attn_shape, p->s->rows + at.lo, at.hi - at.lo, (int32_t)at.thing,
                     p->s->attn + (size_t)part * p->s->attn_bytes);
     if (prepares_by_head(p))
         p->m->layer->prep(qg_pass_xi(p, at.lo, q), p->s->a + at.lo * q + from, q, at.hi - at.lo, q,
@@ -131,15 +119,16 @@ static void attend(const qg_pass *p, head_rows at, int part)
 static void attend_item(void *arg, int64_t item, int part)
 {
     const qg_pass *p = arg;
-    attend(p, head_rows_of(p, item, ATTN_ROWS), part);
+    attend(p, head_rows(p, item, ATTN_ROWS), part);
 }
 
 static void prep_item(void *arg, int64_t item, int part)
 {
     const qg_pass *p = arg;
-    int64_t lo, hi, width = q_width(p);
+    const int64_t width = q_width(p);
     (void)part;
-    qg_row_group(p, item, &lo, &hi);
+    const qg_piece r = qg_pass_piece(p, item, 1, QG_ROW_GROUP);
+    const int64_t lo = r.lo, hi = r.hi;
     if (p->s->watch)
         qg_stats_take(p->s->watch, p->layer_at, QG_IN_O, lo, hi, p->s->a + lo * width, width,
                       width);
@@ -172,6 +161,7 @@ static void keep_wanted(qg_pass *p)
         s->rows[i].out = out;
     }
     p->n = p->n_wanted;
+    qg_pass_deal(p);
 }
 
 /* K and V of all rows, then q of the wanted ones: the last layer. */
@@ -190,28 +180,29 @@ static void project_last(qg_pass *p)
 /* Whether heads begin at panels, and their items keep all threads busy. */
 static bool projects_by_head(const qg_pass *p)
 {
-    const int64_t items = n_blocks(p, HEAD_ROWS) * p->m->cfg->n_kv_heads;
-    return p->m->cfg->head_dim % p->m->layer->nr == 0 && qg_items_even(p->s->parts, items);
+    return p->m->cfg->head_dim % p->m->layer->nr == 0 &&
+           qg_items_even(p->s->parts, qg_pass_pieces(p, p->m->cfg->n_kv_heads, HEAD_ROWS));
 }
 
 static void head_item(void *arg, int64_t item, int part)
 {
     const qg_pass *p = arg;
-    const head_rows at = head_rows_of(p, item, HEAD_ROWS);
+    const qg_piece at = head_rows(p, item, HEAD_ROWS);
     if (p->by_head)
         project(p, at);
     turn_q(p, at);
     store_kv(p, at);
     /* few rows: nothing of another item is needed */
     for (int64_t lo = 0; p->one_block && lo < p->n; lo += ATTN_ROWS)
-        attend(p, (head_rows){at.kvh, lo, lo + ATTN_ROWS < p->n ? lo + ATTN_ROWS : p->n}, part);
+        attend(p, (qg_piece){at.thing, lo, lo + ATTN_ROWS < p->n ? lo + ATTN_ROWS : p->n}, part);
 }
 
 void qg_pass_attend(qg_pass *p)
 {
     const bool last = p->layer_at == p->m->cfg->n_layers - 1;
     p->by_head = projects_by_head(p);
-    p->one_block = !last && p->n <= HEAD_ROWS && p->m->cfg->n_kv_heads >= p->s->parts;
+    p->one_block =
+        !last && p->blocks == 1 && p->n <= HEAD_ROWS && p->m->cfg->n_kv_heads >= p->s->parts;
     if (last) {
         project_last(p);
     } else {
@@ -222,5 +213,5 @@ void qg_pass_attend(qg_pass *p)
     if (!p->one_block)
         for_heads(p, attend_item, ATTN_ROWS);
     if (!prepares_by_head(p))
-        qg_for_row_groups(p, prep_item);
+        qg_for_pieces(p, prep_item, 1, QG_ROW_GROUP);
 }

@@ -218,9 +218,10 @@ size_t qg_scratch_bytes(const qg_model *model, int32_t max_rows, int32_t max_ctx
 
 /* ---- a pass ---------------------------------------------------------------------------------- */
 
-/* y [rows][ldy] = (prepared rows xp) * w^T, only the columns of panels [p0, p1). */
+/* y [rows][ldy] = (prepared rows xp) * w^T, only the columns of panels [p0, p1).  Threads share by
+ * `blocks` of rows first, block b from row rows * b / blocks on. */
 void qg_product(qg_scratch *s, qg_pool *pool, float *y, int64_t ldy, const uint8_t *xp,
-                const qg_matrix *w, int64_t rows, int64_t p0, int64_t p1);
+                const qg_matrix *w, int64_t rows, int64_t blocks, int64_t p0, int64_t p1);
 /* The same on the calling thread; y begins at the first column of panel p0. */
 void qg_product_part(float *y, int64_t ldy, const uint8_t *xp, const qg_matrix *w, int64_t rows,
                      int64_t p0, int64_t p1);
@@ -232,6 +233,7 @@ typedef struct qg_pass {
     qg_pool *pool;
     const qg_row *row;
     int32_t n; /* rows that still matter: all of them, in the last layer only the wanted ones */
+    int32_t blocks; /* of these rows, by which threads share the work: qg_pass_deal */
     int32_t n_wanted;
     int32_t n_seqs;
     size_t n_blocks; /* entries of s->blocks in use */
@@ -248,9 +250,20 @@ uint8_t *qg_pass_xp(const qg_pass *p, int64_t row, int64_t k);
 uint8_t *qg_pass_xi(const qg_pass *p, int64_t row, int64_t k);
 /* y = xp * w^T for the pass's rows. */
 void qg_pass_product(qg_pass *p, const uint8_t *xp, const qg_matrix *w, int64_t p0, int64_t p1);
-/* Row-wise jobs: items of QG_ROW_GROUP rows, and the rows of one. */
-void qg_for_row_groups(qg_pass *p, qg_item_fn *fn);
-void qg_row_group(const qg_pass *p, int64_t item, int64_t *lo, int64_t *hi);
+
+/* Rows are cut into blocks, one a thread where there are enough of them: what is made of a row is
+ * then read by the core that made it, in this job and the next ones, and only K and V travel.
+ * (Between two dies of a Zen 4 a line travels as long as from memory.)  Sets p->blocks from p->n.
+ */
+void qg_pass_deal(qg_pass *p);
+/* Items of a job: every block, for each of `wide` things (heads, runs of columns), in pieces of at
+ * most `most` rows.  Pieces for the same thing follow each other: they use the same weights. */
+typedef struct qg_piece {
+    int64_t thing, lo, hi; /* rows [lo, hi), perhaps none */
+} qg_piece;
+int64_t qg_pass_pieces(const qg_pass *p, int64_t wide, int64_t most);
+qg_piece qg_pass_piece(const qg_pass *p, int64_t item, int64_t wide, int64_t most);
+void qg_for_pieces(qg_pass *p, qg_item_fn *fn, int64_t wide, int64_t most);
 
 /* x = embeddings; xp = the first layer's norm of x; cosines and sines. */
 void qg_pass_begin(qg_pass *p);

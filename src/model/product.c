@@ -2,7 +2,7 @@
 #include "model/model_int.h"
 
 enum {
-    ROW_BLOCK = 256,     /* rows per call: their prepared halves stay near the core meanwhile */
+    ROW_BLOCK = 256,     /* most rows per call: prepared, they stay near the core meanwhile */
     ITEMS_PER_THREAD = 4 /* enough that a thread that was late does not hold up the others */
 };
 
@@ -11,7 +11,7 @@ typedef struct product_job {
     const qg_matrix *w;
     const uint8_t *xp;
     float *y;
-    int64_t ldy, rows, p0, p1, step, per_block;
+    int64_t ldy, rows, blocks, p0, p1, step, per_block;
 } product_job;
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -23,10 +23,10 @@ static void multiply(void *arg, int64_t item, int part)
 {
     const product_job *j = arg;
     (void)part;
-    int64_t row = item / j->per_block * ROW_BLOCK;
+    const int64_t b = item / j->per_block, row = j->rows * b / j->blocks;
     int64_t p0 = j->p0 + item % j->per_block * j->step, p1 = smaller(p0 + j->step, j->p1);
     j->gemm->run(j->y + row * j->ldy, j->ldy, j->xp + (size_t)row * j->gemm->x_bytes(j->w->k),
-                 j->w->wp, smaller(ROW_BLOCK, j->rows - row), j->w->n, j->w->k, p0, p1);
+                 j->w->wp, j->rows * (b + 1) / j->blocks - row, j->w->n, j->w->k, p0, p1);
 }
 
 int64_t qg_panels(const qg_matrix *w)
@@ -37,17 +37,21 @@ int64_t qg_panels(const qg_matrix *w)
 void qg_product_part(float *y, int64_t ldy, const uint8_t *xp, const qg_matrix *w, int64_t rows,
                      int64_t p0, int64_t p1)
 {
+    if (rows < 1)
+        return;
     const int64_t before = p0 * w->gemm->nr;
     const uint8_t *wp = before ? w->wp + w->gemm->packed_bytes(before, w->k) : w->wp;
     w->gemm->run(y, ldy, xp, wp, rows, w->n - before, w->k, 0, p1 - p0);
 }
 
 void qg_product(qg_scratch *s, qg_pool *pool, float *y, int64_t ldy, const uint8_t *xp,
-                const qg_matrix *w, int64_t rows, int64_t p0, int64_t p1)
+                const qg_matrix *w, int64_t rows, int64_t blocks, int64_t p0, int64_t p1)
 {
     if (rows < 1 || p0 >= p1)
         return;
-    int64_t shares = s->parts == 1 ? 1 : (int64_t)s->parts * ITEMS_PER_THREAD;
+    if (blocks * ROW_BLOCK < rows)
+        blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
+    int64_t shares = s->parts == 1 ? 1 : (s->parts * ITEMS_PER_THREAD + blocks - 1) / blocks;
     int64_t step = (p1 - p0 + shares - 1) / shares;
     product_job j = {.gemm = w->gemm,
                      .w = w,
@@ -55,9 +59,10 @@ void qg_product(qg_scratch *s, qg_pool *pool, float *y, int64_t ldy, const uint8
                      .y = y,
                      .ldy = ldy,
                      .rows = rows,
+                     .blocks = blocks,
                      .p0 = p0,
                      .p1 = p1,
                      .step = step,
                      .per_block = (p1 - p0 + step - 1) / step};
-    qg_items_run(pool, s->parts, multiply, &j, (rows + ROW_BLOCK - 1) / ROW_BLOCK * j.per_block);
+    qg_items_run(pool, s->parts, multiply, &j, blocks * j.per_block);
 }
