@@ -1,6 +1,6 @@
-/* What happens to the rows of a pass inside a layer, but for attention (attend.c).  Jobs that follow
- * each other on the same rows and columns are one fork and join; a join stands only where a row
- * needs something of another row (K and V before attention) or of all columns (a product). */
+/* What happens to the rows of a pass inside a layer, but for attention (attend.c).  Jobs that
+ * follow each other on the same rows and columns are one fork and join; a join stands only where a
+ * row needs something of another row (K and V before attention) or of all columns (a product). */
 #include "model/model_int.h"
 
 enum { BLOCK_ROWS = 48 }; /* fewer are too few for a pass over all weights */
