@@ -450,6 +450,8 @@ typedef struct qg_stream_result {
     qg_severity severity;
     const char *category; /* of the first flagged token; Safe, NULL when there is none */
     int64_t queued_us, compute_us;
+    int32_t n_cached; /* tokens found in the prefix cache instead of being computed, in all appends
+                         so far */
 } qg_stream_result;
 
 QG_API void qg_stream_result_free(qg_stream_result *r);

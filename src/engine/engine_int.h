@@ -88,6 +88,10 @@ void *qg_sched_main(void *engine);
  * own. */
 qg_status qg_sched_post(qg_engine *engine, qg_job *job, qg_err *err);
 
+/* seq's slots [0, n_slots), at the expense of the cache, then of idle sessions.  QG_ERR_BUSY,
+ * QG_ERR_NOMEM. */
+qg_status qg_sched_grow(qg_engine *engine, qg_kv_seq *seq, int32_t n_slots);
+
 /* Fills step with rows of the running jobs. */
 void qg_step_fill(qg_engine *engine);
 /* Runs the pass; QG_OK, QG_ERR_CANCELLED (every job in it is cancelled or late), QG_ERR_INTERNAL.

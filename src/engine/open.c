@@ -203,7 +203,16 @@ static qg_status open_kv(qg_engine *e, qg_err *err)
     e->kv_warm = (int32_t)(keep < weights ? keep : weights);
     if (!e->opt.prefix_cache || !e->guard)
         return QG_OK;
-    return qg_prefix_open(&e->prefix, e->kv, (int32_t)(keep < 64 ? 64 : keep), err);
+    QG_TRY(qg_prefix_open(&e->prefix, e->kv, (int32_t)(keep < 64 ? 64 : keep), err));
+    if (!qg_model_is_stream(e->model))
+        return QG_OK;
+    /* What the heads said: 92 bytes beside the 112 KiB of a token's KV at 0.6B.  A model whose KV
+     * is not much larger does without, and judges anew what it has the KV of. */
+    enum { KV_TO_HEADS = 16 };
+    uint64_t heads = (uint64_t)qg_logits_width(e) * sizeof(float);
+    qg_prefix_for_sessions(
+        e->prefix, heads * KV_TO_HEADS * QG_KV_BLOCK <= block ? (int32_t)qg_logits_width(e) : 0);
+    return QG_OK;
 }
 
 static qg_status open_step(qg_engine *e, qg_err *err)

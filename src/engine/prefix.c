@@ -9,12 +9,20 @@ typedef struct node {
     int32_t n;                             /* tokens, 1..QG_KV_BLOCK; fewer only in a leaf */
     bool pinned;
     int32_t ids[QG_KV_BLOCK];
+    struct node *twin; /* next of the same hash: whole blocks only */
+    uint32_t judged;   /* bit i: heads has token i's numbers */
+    float *heads;      /* [QG_KV_BLOCK][width], NULL while no bit is set */
 } node;
+
+enum { N_HASHES = 4096 };
 
 struct qg_prefix {
     qg_kv *kv;
     int32_t n_nodes, max_nodes;
-    node root; /* no block; its newer/older are the ends of the list by last use */
+    bool by_spare; /* max_nodes bounds those that nobody else holds */
+    int32_t width;
+    node *hash[N_HASHES]; /* whole blocks, by parent and ids */
+    node root;            /* no block; its newer/older are the ends of the list by last use */
 };
 
 qg_status qg_prefix_open(qg_prefix **out, qg_kv *kv, int32_t max_blocks, qg_err *err)
@@ -44,6 +52,30 @@ static void link_newest(qg_prefix *p, node *x)
     p->root.older = x;
 }
 
+static node **bucket(qg_prefix *p, const node *parent, const int32_t *ids)
+{
+    uint64_t h = (uint64_t)(uintptr_t)parent;
+    for (int i = 0; i < QG_KV_BLOCK; i++)
+        h = (h ^ (uint32_t)ids[i]) * 0x9E3779B97F4A7C15u;
+    return &p->hash[h >> 52];
+}
+
+static node *whole_child(qg_prefix *p, const node *parent, const int32_t *ids)
+{
+    node *x = *bucket(p, parent, ids);
+    while (x && (x->parent != parent || memcmp(x->ids, ids, sizeof x->ids) != 0))
+        x = x->twin;
+    return x;
+}
+
+static void unlink_hash(qg_prefix *p, node *x)
+{
+    node **at = bucket(p, x->parent, x->ids);
+    while (*at != x)
+        at = &(*at)->twin;
+    *at = x->twin;
+}
+
 static void remove_leaf(qg_prefix *p, node *x)
 {
     node **at = &x->parent->child;
@@ -51,7 +83,11 @@ static void remove_leaf(qg_prefix *p, node *x)
         at = &(*at)->sibling;
     *at = x->sibling;
     unlink_use(x);
+    if (x->n == QG_KV_BLOCK)
+        unlink_hash(p, x);
+    qg_kv_set_cached(p->kv, x->block, false);
     qg_kv_unref(p->kv, x->block);
+    qg_mfree(x->heads);
     qg_mfree(x);
     p->n_nodes--;
 }
@@ -69,11 +105,22 @@ void qg_prefix_close(qg_prefix *p)
     qg_mfree(p);
 }
 
+/* A leaf that others hold is in use: it goes to the newest, so that it is not looked at again and
+ * again. */
 bool qg_prefix_evict(qg_prefix *p)
 {
-    for (node *x = p->root.newer; x != &p->root; x = x->newer) {
-        if (x->child || x->pinned || qg_kv_refs(p->kv, x->block) > 1)
+    if (!qg_kv_n_spare(p->kv))
+        return false;
+    const node *last = p->root.older;
+    for (node *x = p->root.newer, *next; x != &p->root; x = next) {
+        next = x == last ? &p->root : x->newer;
+        if (x->child || x->pinned)
             continue;
+        if (qg_kv_refs(p->kv, x->block) > 1) {
+            unlink_use(x);
+            link_newest(p, x);
+            continue;
+        }
         remove_leaf(p, x);
         return true;
     }
@@ -165,7 +212,7 @@ static bool pinned_twin(const node *parent, const int32_t *ids, int32_t n_pinned
 
 static node *add_child(qg_prefix *p, node *parent, const int32_t *ids, int32_t n, qg_kv_block block)
 {
-    while (p->n_nodes >= p->max_nodes)
+    while ((p->by_spare ? qg_kv_n_spare(p->kv) : p->n_nodes) >= p->max_nodes)
         if (!qg_prefix_evict(p))
             return NULL;
     node *x = qg_calloc(1, sizeof *x);
@@ -177,7 +224,13 @@ static node *add_child(qg_prefix *p, node *parent, const int32_t *ids, int32_t n
     x->n = n;
     memcpy(x->ids, ids, (size_t)n * sizeof *ids);
     x->block = block;
+    if (n == QG_KV_BLOCK) {
+        node **same = bucket(p, parent, ids);
+        x->twin = *same;
+        *same = x;
+    }
     qg_kv_ref(p->kv, block);
+    qg_kv_set_cached(p->kv, block, true);
     link_newest(p, x);
     p->n_nodes++;
     return x;
@@ -202,11 +255,131 @@ void qg_prefix_insert(qg_prefix *p, const int32_t *ids, int32_t n, const qg_kv_s
                 break;
         }
         int32_t pin = n_pinned - done < here ? n_pinned - done : here;
-        if (pin > 0 && !x->pinned)
+        if (pin > 0 && !x->pinned) {
             x->pinned = !pinned_twin(at, ids + done, pin);
+            qg_kv_set_cached(p->kv, x->block, !x->pinned);
+        }
         at = x;
         if (x->n < QG_KV_BLOCK)
             break;
+    }
+    touch(p, at);
+}
+
+/* ---- sessions -------------------------------------------------------------------------------- */
+
+void qg_prefix_for_sessions(qg_prefix *p, int32_t width)
+{
+    p->by_spare = true;
+    p->width = width;
+}
+
+/* Of x's first n tokens, which stand at `done`, how many serve: up to the first whose numbers are
+ * asked for and not there. */
+static int32_t serves(const node *x, int32_t done, int32_t n, int32_t from,
+                      const qg_prefix_ask *ask)
+{
+    for (int32_t i = from > done ? from - done : 0; i < n; i++)
+        if (!(x->judged >> i & 1) && ask->wants(ask->ud, done + i))
+            return i;
+    return n;
+}
+
+static void tell_heads(const qg_prefix *p, const node *x, int32_t done, int32_t n, int32_t from,
+                       const qg_prefix_ask *ask)
+{
+    for (int32_t i = from > done ? from - done : 0; i < n; i++)
+        if (x->judged >> i & 1 && ask->wants(ask->ud, done + i))
+            ask->found(ask->ud, done + i, x->heads + (size_t)i * (size_t)p->width);
+}
+
+/* x's block becomes block k of seq. */
+static bool share_whole(qg_prefix *p, const node *x, qg_kv_seq *seq, int32_t k)
+{
+    qg_kv_ref(p->kv, x->block);
+    if (k < seq->n_blocks)
+        qg_kv_seq_replace(seq, k, x->block);
+    else if (qg_kv_seq_adopt(seq, x->block) != QG_OK) {
+        qg_kv_unref(p->kv, x->block);
+        return false;
+    }
+    return true;
+}
+
+static bool copy_whole(qg_prefix *p, const node *x, qg_kv_seq *seq, int32_t k)
+{
+    if (k >= seq->n_blocks)
+        return copy_part(p, x, seq);
+    qg_kv_copy(p->kv, seq->blocks[k], x->block);
+    return true;
+}
+
+int32_t qg_prefix_follow(qg_prefix *p, const int32_t *ids, int32_t from, int32_t n, qg_kv_seq *seq,
+                         const qg_prefix_ask *ask)
+{
+    node *at = &p->root;
+    int32_t done = 0, shared = QG_KV_BLOCK;
+
+    for (;;) {
+        node *x = n - done >= QG_KV_BLOCK ? whole_child(p, at, ids + done) : NULL;
+        if (!x)
+            x = best_child(at, ids + done, n - done, &shared);
+        else
+            shared = QG_KV_BLOCK;
+        if (!x)
+            break;
+        int32_t use = serves(x, done, shared, from, ask), k = done / QG_KV_BLOCK;
+        if (done + use > from) {
+            if (!(use == QG_KV_BLOCK ? share_whole(p, x, seq, k) : copy_whole(p, x, seq, k)))
+                break;
+            tell_heads(p, x, done, use, from, ask);
+            from = done + use;
+        }
+        at = x;
+        done += QG_KV_BLOCK;
+        if (use < QG_KV_BLOCK)
+            break;
+    }
+    touch(p, at);
+    return from;
+}
+
+/* Adds the numbers of tokens that have none so far. */
+static void add_heads(const qg_prefix *p, node *x, int32_t done,
+                      const float *(*heads)(void *ud, int32_t at), void *ud)
+{
+    const size_t width = (size_t)p->width;
+    for (int32_t i = 0; width && i < QG_KV_BLOCK; i++) {
+        const float *row = x->judged >> i & 1 ? NULL : heads(ud, done + i);
+        if (!row)
+            continue;
+        if (!x->heads && !(x->heads = qg_calloc(QG_KV_BLOCK * width, sizeof *x->heads)))
+            return;
+        memcpy(x->heads + (size_t)i * width, row, width * sizeof *row);
+        x->judged |= 1u << i;
+    }
+}
+
+void qg_prefix_share(qg_prefix *p, const int32_t *ids, int32_t n, qg_kv_seq *seq,
+                     const float *(*heads)(void *ud, int32_t at), void *ud)
+{
+    node *at = &p->root;
+    for (int32_t done = 0; done + QG_KV_BLOCK <= n; done += QG_KV_BLOCK) {
+        int32_t k = done / QG_KV_BLOCK;
+        node *x = whole_child(p, at, ids + done);
+        if (!x) {
+            bool pinned = at->pinned; /* as in qg_prefix_insert */
+            at->pinned = true;
+            x = add_child(p, at, ids + done, QG_KV_BLOCK, seq->blocks[k]);
+            at->pinned = pinned;
+        } else if (x->block != seq->blocks[k]) {
+            qg_kv_ref(p->kv, x->block);
+            qg_kv_seq_replace(seq, k, x->block);
+        }
+        if (!x)
+            break;
+        add_heads(p, x, done, heads, ud);
+        at = x;
     }
     touch(p, at);
 }

@@ -57,6 +57,12 @@ qg_status qg_sched_post(qg_engine *engine, qg_job *job, qg_err *err)
     return rc;
 }
 
+/* Free, or given up by the cache when asked. */
+static int32_t blocks_free(const qg_engine *engine)
+{
+    return qg_kv_n_free(engine->kv) + qg_kv_n_spare(engine->kv);
+}
+
 /* The job has left its list. */
 static void end_job(qg_engine *engine, qg_job *job, bool was_running, qg_status rc,
                     qg_result *result, const qg_err *err)
@@ -73,7 +79,7 @@ static void end_job(qg_engine *engine, qg_job *job, bool was_running, qg_status 
     *(rc == QG_OK ? &engine->stats.jobs_done : &engine->stats.jobs_failed) += 1;
     if (rc == QG_OK)
         engine->stats.tokens_cached += job->n_cached;
-    engine->stats.kv_blocks_free = qg_kv_n_free(engine->kv);
+    engine->stats.kv_blocks_free = blocks_free(engine);
     if (job->session) {
         job->session->job = NULL;
         job->session->busy = false;
@@ -109,8 +115,7 @@ static void reap(qg_engine *engine, qg_job **list, bool running, bool closing)
     }
 }
 
-/* seq's slots [0, n_slots), at the expense of the cache, then of idle sessions. */
-static qg_status grow(qg_engine *engine, qg_kv_seq *seq, int32_t n_slots)
+qg_status qg_sched_grow(qg_engine *engine, qg_kv_seq *seq, int32_t n_slots)
 {
     qg_status rc;
     while ((rc = qg_prefix_grow(engine->prefix, seq, n_slots)) == QG_ERR_BUSY)
@@ -124,13 +129,13 @@ static qg_status grow(qg_engine *engine, qg_kv_seq *seq, int32_t n_slots)
 static qg_status reserve(qg_engine *engine, qg_job *job)
 {
     if (job->session)
-        return grow(engine, &job->session->seq, job->max_slots);
+        return qg_session_reserve(engine, job);
     job->seq = (qg_kv_seq){.kv = engine->kv};
     if (engine->prefix && job->kind != QG_JOB_LOGITS)
         /* At least the last token is computed: its hidden state is what is asked for. */
         job->n_cached =
             qg_prefix_match(engine->prefix, job->ids.p, (int32_t)job->ids.n - 1, &job->seq);
-    qg_status rc = grow(engine, &job->seq, job->max_slots);
+    qg_status rc = qg_sched_grow(engine, &job->seq, job->max_slots);
     if (rc != QG_OK) {
         qg_kv_seq_free(&job->seq);
         job->n_cached = 0;
@@ -257,7 +262,7 @@ static void run_step(qg_engine *engine)
     }
     pthread_mutex_lock(&engine->lock);
     engine->stats.last_progress_us = qg_now_us();
-    engine->stats.kv_blocks_free = qg_kv_n_free(engine->kv);
+    engine->stats.kv_blocks_free = blocks_free(engine);
     pthread_mutex_unlock(&engine->lock);
 }
 
@@ -293,7 +298,7 @@ static void sleep_idle(qg_engine *engine)
            !engine->running) {
         int64_t now = qg_now_us(), until = engine->next_expiry_us;
         engine->stats.last_progress_us = now;
-        engine->stats.kv_blocks_free = qg_kv_n_free(engine->kv);
+        engine->stats.kv_blocks_free = blocks_free(engine);
         if (until && now >= until)
             return;
         if (ready)

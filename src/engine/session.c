@@ -213,7 +213,7 @@ static qg_status make_room(const qg_engine *e, qg_job *job)
     size_t width = (size_t)e->labels.width, tail = s->convo.ids.n - (size_t)s->convo.n_final;
 
     job->logits = qg_calloc(ch->n_items * width + 1, sizeof *job->logits);
-    job->kept = qg_calloc((tail + 1) * width, sizeof *job->kept);
+    job->kept = qg_calloc((tail + QG_KV_BLOCK) * width, sizeof *job->kept);
     if (!job->logits || !job->kept || qg_buf_reserve(&job->session->hits, ch->n_items + 1) != QG_OK)
         return QG_ERR_NOMEM;
     /* what did not change in the tail has its numbers */
@@ -305,6 +305,8 @@ qg_status qg_session_rollback(qg_session *s, int32_t position, qg_err *err)
         s->hits.n = s->hits.n < s->convo.ids.n ? s->hits.n : s->convo.ids.n;
         if (s->n_done > (int32_t)s->convo.ids.n)
             s->n_done = (int32_t)s->convo.ids.n;
+        if (s->n_shared > s->n_done)
+            s->n_shared = s->n_done / QG_KV_BLOCK * QG_KV_BLOCK;
         qg_convo_settle(&s->convo);
     }
     release(e, s);

@@ -26,6 +26,9 @@ qg_hub *qg_hub_open(qg_engine *engine); /* NULL when out of memory */
 /* Tells that the engine is closing, and drops its reference; NULL is fine. */
 void qg_hub_close(qg_hub *hub);
 
+/* What is kept of each final token. */
+typedef enum qg_token_mark { QG_MARK_HIT = 1, QG_MARK_JUDGED = 2 } qg_token_mark;
+
 /* Why a session is gone. */
 typedef enum qg_gone { QG_GONE_NOT, QG_GONE_EVICTED, QG_GONE_EXPIRED } qg_gone;
 
@@ -43,10 +46,12 @@ struct qg_session {
     struct qg_session *next_closed;
     /* the caller that made it busy, then its job; the scheduler's when it is gone */
     qg_convo convo;
-    qg_buf hits; /* [n_final] 1 where a final token is a hit */
-    float *kept; /* the heads of the tokens from kept_from on */
-    int32_t kept_from;
-    int32_t n_done; /* tokens whose KV is there and theirs */
+    qg_buf hits; /* [n_final] qg_token_mark of final tokens */
+    float *kept; /* the heads of n_kept tokens from kept_from on */
+    int32_t kept_from, n_kept;
+    int32_t n_done;   /* tokens whose KV is there and theirs */
+    int32_t n_shared; /* whole blocks' tokens that the prefix cache was told of */
+    int32_t n_cached; /* tokens found there instead of being computed, in all appends */
     /* scheduler only */
     qg_kv_seq seq;
     struct qg_session *older, *newer; /* by last use, among those that hold KV */
@@ -69,6 +74,9 @@ void qg_sessions_expire(qg_engine *engine, int64_t now);
 void qg_sessions_bury(qg_engine *engine, qg_session *closed);
 /* Everybody's KV goes back: the engine closes. */
 void qg_sessions_flush(qg_engine *engine);
+/* Gives an append its KV: what the prefix cache knows of its new tokens (job->linear_done then lies
+ * behind them), and blocks for the others.  QG_ERR_BUSY: there is not enough; to be tried again. */
+qg_status qg_session_reserve(qg_engine *engine, struct qg_job *job);
 /* A session's append leaves the waiting list with its KV reserved, and comes back from its end. */
 void qg_session_begin(qg_engine *engine, struct qg_job *job);
 void qg_session_end(qg_engine *engine, struct qg_job *job, qg_status rc);

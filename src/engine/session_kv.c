@@ -110,6 +110,73 @@ void qg_sessions_flush(qg_engine *e)
         give_back(e, e->oldest);
 }
 
+/* ---- KV of an append ---- */
+
+static qg_kv_block take(qg_engine *e)
+{
+    for (;;) {
+        qg_kv_block b = qg_kv_take(e->kv);
+        if (b >= 0 || !((e->prefix && qg_prefix_evict(e->prefix)) || qg_sessions_evict(e)))
+            return b;
+    }
+}
+
+/* What will be written into must be the session's own.  Whole blocks alone are shared, so it is,
+ * unless a rollback led back into one. */
+static qg_status own_blocks(qg_engine *e, qg_session *s, int32_t from)
+{
+    qg_kv_seq *seq = &s->seq;
+    int32_t k = from / QG_KV_BLOCK;
+    while (k < seq->n_blocks && qg_kv_refs(e->kv, seq->blocks[k]) == 1)
+        k++;
+    if (k == seq->n_blocks)
+        return QG_OK;
+    if (k * QG_KV_BLOCK < from) {
+        qg_kv_block own = take(e);
+        if (own < 0)
+            return QG_ERR_BUSY;
+        qg_kv_copy(e->kv, own, seq->blocks[k]);
+        qg_kv_seq_replace(seq, k, own);
+        k++;
+    }
+    if (s->n_done > from)
+        s->n_done = from;
+    qg_kv_seq_trim(seq, k * QG_KV_BLOCK);
+    return QG_OK;
+}
+
+static bool is_judged(void *ud, int32_t at)
+{
+    const qg_change *ch = &((const qg_job *)ud)->change;
+    return at >= ch->base && ch->items[at - ch->base].judge != QG_JUDGE_NOT;
+}
+
+static void take_heads(void *ud, int32_t at, const float *heads)
+{
+    qg_job *job = ud;
+    size_t width = (size_t)job->engine->labels.width;
+    memcpy(job->logits + (size_t)(at - job->change.base) * width, heads, width * sizeof *heads);
+}
+
+/* One token more is computed sooner than looked up. */
+enum { WORTH_LOOKING = QG_KV_BLOCK };
+
+qg_status qg_session_reserve(qg_engine *e, qg_job *job)
+{
+    qg_session *s = job->session;
+    const qg_ids *ids = &s->convo.ids;
+    int32_t from = job->linear_done, n = (int32_t)ids->n;
+    QG_TRY(own_blocks(e, s, from));
+    if (e->prefix && n - from >= WORTH_LOOKING) {
+        const qg_prefix_ask ask = {is_judged, take_heads, job};
+        job->linear_done = qg_prefix_follow(e->prefix, ids->p, from, n, &s->seq, &ask);
+        job->n_cached += job->linear_done - from;
+        if (job->linear_done > from && s->n_done > from)
+            s->n_done = from; /* its old tail is gone */
+    }
+    return qg_sched_grow(e, &s->seq, job->max_slots);
+}
+
 /* ---- appends ---- */
 
 void qg_session_begin(qg_engine *e, qg_job *job)

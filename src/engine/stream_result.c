@@ -29,7 +29,7 @@ typedef struct judging {
     qg_job *job;
     qg_session *s;
     box *box;
-    uint8_t *hit; /* [n_items] */
+    uint8_t *mark; /* [n_items] qg_token_mark */
 } judging;
 
 static box *new_box(const qg_change *ch)
@@ -61,7 +61,7 @@ static bool hit_before(const judging *j, const qg_turn *turn, int32_t at)
     int32_t base = j->job->change.base;
     if (at - 1 < turn->start)
         return false;
-    return at - 1 >= base ? j->hit[at - 1 - base] : j->s->hits.p[at - 1] != 0;
+    return (at - 1 >= base ? j->mark[at - 1 - base] : (uint8_t)j->s->hits.p[at - 1]) & QG_MARK_HIT;
 }
 
 static void note_flag(qg_turn *turn, const qg_token *token)
@@ -95,8 +95,8 @@ static qg_status add_token(judging *j, int32_t at, const qg_item *item, const fl
     if (add_text(j, token) != QG_OK)
         return qg_fail(err, QG_ERR_NOMEM, "out of memory");
     token->flagged = token->hit && (!reply || hit_before(j, turn, at));
-    if (at >= j->job->change.base)
-        j->hit[at - j->job->change.base] = token->hit;
+    if (at >= j->job->change.base && token->hit)
+        j->mark[at - j->job->change.base] |= QG_MARK_HIT;
     if (token->flagged && item->turn == c->n_turns - 1)
         note_flag(seen, token);
     return QG_OK;
@@ -113,10 +113,12 @@ static qg_status judge_all(judging *j, qg_turn *seen, qg_err *err)
         QG_TRY(add_token(j, at, &last, j->s->kept + (size_t)(at - j->s->kept_from) * width, seen,
                          err));
     }
-    for (size_t i = 0; i < ch->n_items; i++)
+    for (size_t i = 0; i < ch->n_items; i++) {
+        j->mark[i] |= ch->items[i].judge == QG_JUDGE_NOT ? 0 : QG_MARK_JUDGED;
         if (ch->items[i].judge == QG_JUDGE_EMIT)
             QG_TRY(add_token(j, ch->base + (int32_t)i, &ch->items[i], j->job->logits + i * width,
                              seen, err));
+    }
     return QG_OK;
 }
 
@@ -130,14 +132,69 @@ static void set_texts(box *b)
     }
 }
 
-/* From here on nothing fails. */
+/* ---- what stays: from here on nothing fails ---- */
+
+/* The heads of a final token, if it was judged and its numbers are still there. */
+static const float *heads_at(void *ud, int32_t at)
+{
+    const judging *j = ud;
+    const size_t width = (size_t)j->engine->labels.width;
+    int32_t base = j->job->change.base;
+    if (!(j->s->hits.p[at] & QG_MARK_JUDGED))
+        return NULL;
+    if (at >= base)
+        return j->job->logits + (size_t)(at - base) * width;
+    return at >= j->s->kept_from && at < j->s->kept_from + j->s->n_kept
+               ? j->s->kept + (size_t)(at - j->s->kept_from) * width
+               : NULL;
+}
+
+/* The prefix cache learns of blocks that are full of final tokens. */
+static void share(judging *j)
+{
+    qg_session *s = j->s;
+    int32_t n = s->convo.n_final / QG_KV_BLOCK * QG_KV_BLOCK;
+    if (j->engine->prefix && n > s->n_shared) {
+        qg_prefix_share(j->engine->prefix, s->convo.ids.p, n, &s->seq, heads_at, j);
+        s->n_shared = n;
+    }
+}
+
+/* Heads that the next append may need: the tail's; of a user's ids the one that may be judged; and
+ * those of the block that is not full yet, which go into the prefix cache with it. */
+static void keep_heads(judging *j)
+{
+    qg_session *s = j->s;
+    const qg_convo *c = &s->convo;
+    qg_job *job = j->job;
+    const size_t width = (size_t)j->engine->labels.width;
+    const qg_turn *last = &c->turns[c->n_turns - 1];
+    bool user = last->role == QG_ROLE_USER && last->from_ids && !last->ended;
+    int32_t base = job->change.base, n_final = c->n_final, from = user ? last->judged : n_final;
+    int32_t to = user ? from + 1 : (int32_t)c->ids.n;
+
+    if (!user && j->engine->prefix && from > s->n_shared)
+        from = s->n_shared < base && s->kept_from > s->n_shared ? n_final : s->n_shared;
+    if (from >= to || (user && from < base))
+        return;
+    for (int32_t at = from; at < to; at++) {
+        const float *row =
+            at < n_final ? heads_at(j, at) : job->logits + (size_t)(at - base) * width;
+        if (row)
+            memcpy(job->kept + (size_t)(at - from) * width, row, width * sizeof *row);
+    }
+    float *old = s->kept;
+    s->kept = job->kept;
+    s->kept_from = from;
+    s->n_kept = to - from;
+    job->kept = old;
+}
+
 static void keep(judging *j)
 {
     qg_session *s = j->s;
     qg_convo *c = &s->convo;
-    qg_job *job = j->job;
-    const qg_change *ch = &job->change;
-    const size_t width = (size_t)j->engine->labels.width;
+    const qg_change *ch = &j->job->change;
 
     for (size_t i = 0; i < j->box->pub.n_tokens; i++) { /* provisional ones may still change */
         const qg_token *token = &j->box->tokens[i];
@@ -149,22 +206,12 @@ static void keep(judging *j)
     }
     s->hits.n = (size_t)ch->base;
     size_t n_final = (size_t)(c->n_final - ch->base);
-    memcpy(s->hits.p + s->hits.n, j->hit, n_final);
+    memcpy(s->hits.p + s->hits.n, j->mark, n_final);
     s->hits.n += n_final;
-
-    /* the tail's; of a user's ids the one that may be judged */
-    const qg_turn *last = &c->turns[c->n_turns - 1];
-    bool user = last->role == QG_ROLE_USER && last->from_ids && !last->ended;
-    int32_t from = user ? last->judged : c->n_final, n = user ? 1 : (int32_t)c->ids.n - from;
-    if (from >= ch->base && n > 0) {
-        memcpy(job->kept, job->logits + (size_t)(from - ch->base) * width,
-               (size_t)n * width * sizeof *job->kept);
-        float *old = s->kept;
-        s->kept = job->kept;
-        s->kept_from = from;
-        job->kept = old;
-    }
+    share(j);
+    keep_heads(j);
     s->n_done = (int32_t)c->ids.n;
+    s->n_cached += j->job->n_cached;
     qg_convo_settle(c);
 }
 
@@ -177,6 +224,7 @@ static void summarise(const judging *j, const qg_turn *seen)
 
     r->n_ids = (int32_t)c->ids.n;
     r->n_provisional = r->n_ids - c->n_final;
+    r->n_cached = j->s->n_cached;
     r->flagged = seen->flag_at >= 0;
     r->first_flagged_index = seen->flag_at;
     if (r->flagged) {
@@ -196,8 +244,8 @@ qg_status qg_session_commit(qg_engine *engine, qg_job *job, qg_err *err)
     qg_turn seen = c->turns[c->n_turns - 1]; /* an append leaves a turn */
 
     j.box = new_box(&job->change);
-    j.hit = qg_calloc(job->change.n_items + 1, 1);
-    qg_status rc = j.box && j.hit ? QG_OK : qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    j.mark = qg_calloc(job->change.n_items + 1, 1);
+    qg_status rc = j.box && j.mark ? QG_OK : qg_fail(err, QG_ERR_NOMEM, "out of memory");
     if (rc == QG_OK)
         rc = judge_all(&j, &seen, err);
     if (rc == QG_OK) {
@@ -208,7 +256,7 @@ qg_status qg_session_commit(qg_engine *engine, qg_job *job, qg_err *err)
     } else if (j.box) {
         qg_stream_result_free(&j.box->pub);
     }
-    qg_mfree(j.hit);
+    qg_mfree(j.mark);
     return rc;
 }
 

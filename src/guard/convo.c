@@ -93,6 +93,8 @@ static qg_status add_spelled(qg_convo *c, qg_change *ch, size_t at, qg_slice raw
     size_t n = c->ids.n - at;
     qg_cover cover;
 
+    if (!n)
+        return QG_OK;
     raw.n = qg_utf8_valid_prefix(raw);
     qg_cover_start(&cover, raw, c->cps, !spells(c->tok, ids, n, raw));
     for (size_t i = 0; i < n; i++) {
@@ -340,6 +342,7 @@ void qg_convo_undo(qg_convo *c, qg_change *ch)
         memcpy(c->inc.tail.p, ch->old_bytes.p, ch->old_bytes.n);
     c->inc.tail.n = ch->old_bytes.n;
     c->inc.kind = ch->old_kind;
+    c->inc.tried = 0;
     c->text.n = ch->old_text;
     c->n_turns = ch->old_turns;
     if (c->n_turns)
@@ -404,7 +407,7 @@ static qg_status append(qg_convo *c, qg_change *ch, const qg_append *a, qg_ids *
         return QG_OK;
     qg_status rc = qg_ids_add(&c->ids, prov->p, prov->n);
     if (rc == QG_OK)
-        rc = add_spelled(c, ch, (size_t)c->n_final, qg_buf_slice(&c->inc.tail), UINT32_MAX);
+        rc = add_spelled(c, ch, (size_t)c->n_final, qg_inc_shown(&c->inc), UINT32_MAX);
     return rc == QG_OK ? rc : no_memory(err);
 }
 

@@ -7,10 +7,11 @@
 
 struct qg_kv {
     qg_kv_shape shape;
-    int32_t n_blocks, n_free;
+    int32_t n_blocks, n_free, n_spare;
     size_t layer_bytes, block_bytes, mem_bytes;
     uint8_t *mem;
     int32_t *refs;        /* [n_blocks], 0 = free */
+    bool *cached;         /* [n_blocks] one of the references is a cache's */
     qg_kv_block *free_at; /* [n_free] used as a stack: what was freed last is warm */
     int32_t n_warm;       /* blocks [0, n_warm) stand in memory: taken once, or touched */
 };
@@ -46,7 +47,8 @@ qg_status qg_kv_open(qg_kv **out, const qg_kv_shape *shape, int32_t n_blocks, qg
     kv->mem = qg_big_alloc(kv->mem_bytes);
     kv->refs = qg_calloc((size_t)n_blocks, sizeof *kv->refs);
     kv->free_at = qg_calloc((size_t)n_blocks, sizeof *kv->free_at);
-    if (!kv->mem || !kv->refs || !kv->free_at) {
+    kv->cached = qg_calloc((size_t)n_blocks, sizeof *kv->cached);
+    if (!kv->mem || !kv->refs || !kv->free_at || !kv->cached) {
         size_t mib = kv->mem_bytes >> 20;
         qg_kv_close(kv);
         return qg_fail(err, QG_ERR_NOMEM, "out of memory for %zu MiB of KV", mib);
@@ -65,6 +67,7 @@ void qg_kv_close(qg_kv *kv)
     qg_big_free(kv->mem, kv->mem_bytes);
     qg_mfree(kv->refs);
     qg_mfree(kv->free_at);
+    qg_mfree(kv->cached);
     qg_mfree(kv);
 }
 
@@ -102,16 +105,43 @@ bool qg_kv_warm(qg_kv *kv, int32_t n)
     return true;
 }
 
+static int32_t spare(const qg_kv *kv, qg_kv_block b)
+{
+    return kv->cached[b] && kv->refs[b] == 1;
+}
+
 void qg_kv_ref(qg_kv *kv, qg_kv_block b)
 {
-    if (in_use(kv, b) && kv->refs[b] < INT32_MAX)
-        kv->refs[b]++;
+    if (!in_use(kv, b) || kv->refs[b] == INT32_MAX)
+        return;
+    kv->n_spare -= spare(kv, b);
+    kv->refs[b]++;
 }
 
 void qg_kv_unref(qg_kv *kv, qg_kv_block b)
 {
-    if (in_use(kv, b) && --kv->refs[b] == 0)
+    if (!in_use(kv, b))
+        return;
+    kv->n_spare -= spare(kv, b);
+    if (--kv->refs[b] == 0) {
+        kv->cached[b] = false;
         kv->free_at[kv->n_free++] = b;
+    }
+    kv->n_spare += spare(kv, b);
+}
+
+void qg_kv_set_cached(qg_kv *kv, qg_kv_block b, bool cached)
+{
+    if (!in_use(kv, b))
+        return;
+    kv->n_spare -= spare(kv, b);
+    kv->cached[b] = cached;
+    kv->n_spare += spare(kv, b);
+}
+
+int32_t qg_kv_n_spare(const qg_kv *kv)
+{
+    return kv->n_spare;
 }
 
 int32_t qg_kv_refs(const qg_kv *kv, qg_kv_block b)
@@ -172,6 +202,12 @@ qg_status qg_kv_seq_adopt(qg_kv_seq *seq, qg_kv_block b)
     QG_TRY(seq_reserve(seq, seq->n_blocks + 1));
     seq->blocks[seq->n_blocks++] = b;
     return QG_OK;
+}
+
+void qg_kv_seq_replace(qg_kv_seq *seq, int32_t i, qg_kv_block b)
+{
+    qg_kv_unref(seq->kv, seq->blocks[i]);
+    seq->blocks[i] = b;
 }
 
 void qg_kv_seq_trim(qg_kv_seq *seq, int32_t n_slots)

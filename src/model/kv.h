@@ -38,6 +38,10 @@ bool qg_kv_warm(qg_kv *kv, int32_t n);
 void qg_kv_ref(qg_kv *kv, qg_kv_block b);
 void qg_kv_unref(qg_kv *kv, qg_kv_block b); /* free at 0 */
 int32_t qg_kv_refs(const qg_kv *kv, qg_kv_block b);
+/* One of the block's references is a cache's, which gives it up when others need the block.  Such a
+ * block is spare while nobody else holds it. */
+void qg_kv_set_cached(qg_kv *kv, qg_kv_block b, bool cached);
+int32_t qg_kv_n_spare(const qg_kv *kv);
 /* Copies block from into block to: all layers, all tokens. */
 void qg_kv_copy(qg_kv *kv, qg_kv_block to, qg_kv_block from);
 /* A block's part for one layer: what attention kernels call a block. */
@@ -56,6 +60,9 @@ qg_status qg_kv_seq_grow(qg_kv_seq *seq, int32_t n_slots);
 /* Appends a block, taking over the caller's reference.  On failure (QG_ERR_NOMEM; QG_ERR_ARG: the
  * block is free) the reference stays the caller's. */
 qg_status qg_kv_seq_adopt(qg_kv_seq *seq, qg_kv_block b);
+/* Puts another block in place i of the list, taking over the caller's reference; the old one's is
+ * given back. */
+void qg_kv_seq_replace(qg_kv_seq *seq, int32_t i, qg_kv_block b);
 /* Gives back blocks beyond those that back [0, n_slots). */
 void qg_kv_seq_trim(qg_kv_seq *seq, int32_t n_slots);
 void qg_kv_seq_free(qg_kv_seq *seq);

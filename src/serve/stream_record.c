@@ -8,6 +8,7 @@ static void new_turn(qg_stream_record *rec)
     rec->says = rec->provisional = (qg_stream_flag){.first = -1};
     rec->p_hit = 0;
     rec->n_tokens = 0;
+    rec->n_cached_before = rec->n_cached;
     rec->queued_us = rec->compute_us = 0;
 }
 
@@ -89,6 +90,7 @@ static void end_turn(qg_stream_record *rec)
                                    .action = action,
                                    .shadow = rec->view.shadow,
                                    .prompt_tokens = rec->n_tokens,
+                                   .cached_tokens = rec->n_cached - rec->n_cached_before,
                                    .queue_seconds = (double)rec->queued_us / 1e6,
                                    .compute_seconds = (double)rec->compute_us / 1e6,
                                });
@@ -139,6 +141,7 @@ void qg_stream_record_result(qg_stream_record *rec, const qg_append *a, const qg
         return;
     rec->queued_us += r->queued_us;
     rec->compute_us += r->compute_us;
+    rec->n_cached = r->n_cached;
     rec->provisional = (qg_stream_flag){.first = -1};
     for (size_t i = 0; i < r->n_tokens; i++)
         take_token(rec, &r->tokens[i]);

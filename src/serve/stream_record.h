@@ -30,6 +30,7 @@ typedef struct qg_stream_record {
     qg_stream_flag provisional; /* those of the last result */
     double p_hit;               /* highest of its tokens, by the labels that are hits */
     int32_t n_tokens;
+    int32_t n_cached, n_cached_before; /* found in the prefix cache: in all, and before the turn */
     int64_t queued_us, compute_us;
 } qg_stream_record;
 

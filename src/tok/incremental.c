@@ -12,6 +12,7 @@ void qg_inc_init(qg_inc *inc, const qg_tok *tok, size_t max_tail)
     inc->tok = tok;
     inc->max_tail = max_tail;
     inc->kind = QG_PIECE_FRESH;
+    inc->tried = 0;
     qg_buf_init(&inc->tail, SIZE_MAX / 2);
 }
 
@@ -24,6 +25,7 @@ void qg_inc_reset(qg_inc *inc)
 {
     inc->tail.n = 0;
     inc->kind = QG_PIECE_FRESH;
+    inc->tried = 0;
 }
 
 /* Bytes at the end of text that begin a character without ending it (0..3), when everything before
@@ -135,6 +137,41 @@ static qg_status take_settled(taking *t, qg_slice text, size_t at, size_t sure, 
     return QG_OK;
 }
 
+static size_t n_common(const qg_ids *a, const qg_ids *b)
+{
+    size_t n = 0;
+    while (n < a->n && n < b->n && a->p[n] == b->p[n])
+        n++;
+    return n;
+}
+
+/* White space goes on behind a line break: another one takes all of it into this piece; without one
+ * the piece ends behind the break and the rest is the next.  What the tokens of both have in common
+ * is settled.  A short rest is not worth it. */
+static qg_status take_gap(taking *t, qg_slice text, size_t at, const qg_pretok_piece *piece)
+{
+    const size_t brk = piece->sure, last = piece->last;
+    qg_ids one = {0}, two = {0};
+    if (last < brk + QG_INC_SHORT / 2)
+        return QG_OK;
+    qg_status rc = qg_tok_settled(t->tok, qg_slice_of(text.p + at, last - at), &one);
+    if (rc == QG_OK && brk > at)
+        rc = qg_tok_encode_piece(t->tok, qg_slice_of(text.p + at, brk - at), &two);
+    if (rc == QG_OK)
+        rc = qg_tok_settled(t->tok, qg_slice_of(text.p + brk, last - brk), &two);
+    const size_t n = rc == QG_OK ? n_common(&one, &two) : 0;
+    for (size_t i = 0; i < n && rc == QG_OK; i++) {
+        bool cut;
+        rc = qg_ids_push(t->stable, one.p[i]);
+        at += qg_tok_bytes(t->tok, one.p[i]).n;
+        if (rc == QG_OK)
+            rc = try_cut(t, at, t->stable->n, at > brk ? QG_PIECE_BLANKS : QG_PIECE_LINES, &cut);
+    }
+    qg_ids_free(&one);
+    qg_ids_free(&two);
+    return rc;
+}
+
 /* A long piece part by part, so that the time is linear; only where nothing settles are the parts
  * taken together. */
 static qg_status take_open(taking *t, qg_slice text, size_t at, const qg_pretok_piece *piece)
@@ -150,7 +187,7 @@ static qg_status take_open(taking *t, qg_slice text, size_t at, const qg_pretok_
         kind = end == at ? kind : qg_pretok_kind(text, end, kind);
         at = end;
     }
-    return QG_OK;
+    return kind == QG_PIECE_LINES ? take_gap(t, text, at, piece) : QG_OK;
 }
 
 /* Goes through the pieces of settled (normalised) and the segments of raw together, up to the piece
@@ -225,31 +262,76 @@ static qg_status encode_from(const qg_tok *tok, qg_slice text, qg_piece_kind kin
     return qg_fail(err, rc, rc == QG_ERR_TOO_LONG ? "too many tokens" : "out of memory");
 }
 
+/* Where the character begins that is not whole at the end of text [n], or n. */
+static size_t whole_chars(const char *text, size_t n)
+{
+    for (size_t back = 1; back <= 3 && back <= n; back++) {
+        uint8_t c = (uint8_t)text[n - back];
+        if (c >= 0xC0)
+            return back < (c >= 0xF0 ? 4u : c >= 0xE0 ? 3u : 2u) ? n - back : n;
+        if (c < 0x80)
+            break;
+    }
+    return n;
+}
+
+/* Whether it is too early to look for a place to cut: nothing but blanks and marks came to a tail
+ * that is long and has grown little since. */
+static bool too_early(const qg_inc *inc, size_t from, size_t whole)
+{
+    if (from <= QG_INC_SHORT || whole >= inc->tried + inc->tried / 8)
+        return false;
+    for (size_t n; from < whole; from += n) {
+        unsigned props = qg_uni_props(qg_utf8_at(inc->tail.p + from, &n));
+        if (!(props & QG_UNI_UNSTABLE) && (props & QG_UNI_CLASS) != QG_UNI_SPACE)
+            return false;
+    }
+    return true;
+}
+
+static qg_slice shown(qg_slice tail)
+{
+    tail.n = tail.n > QG_INC_SHOWN ? QG_INC_SHOWN : tail.n;
+    tail.n = whole_chars(tail.p, tail.n);
+    return tail;
+}
+
+qg_slice qg_inc_shown(const qg_inc *inc)
+{
+    return shown(qg_buf_slice(&inc->tail));
+}
+
 qg_status qg_inc_push(qg_inc *inc, qg_slice bytes, qg_ids *stable, qg_ids *provisional, qg_err *err)
 {
     size_t before = inc->tail.n, n_stable = stable->n, done = 0;
     qg_piece_kind kind = inc->kind;
+    bool looked = false;
     qg_status rc = qg_buf_add(&inc->tail, bytes.p, bytes.n);
 
     if (rc != QG_OK)
         return qg_fail(err, rc, "out of memory");
-    int open = unfinished(qg_buf_slice(&inc->tail));
+    const char *text = qg_buf_slice(&inc->tail).p;
+    size_t from = whole_chars(text, before); /* valid up to there */
+    int open = unfinished(qg_slice_of(text + from, inc->tail.n - from));
     size_t whole = inc->tail.n - (size_t)(open > 0 ? open : 0);
     provisional->n = 0;
     if (open < 0)
         rc = qg_fail(err, QG_ERR_ARG, "the text is not UTF-8");
-    else if ((rc = cut(inc, qg_slice_of(inc->tail.p, whole), stable, &done, &kind)) != QG_OK)
+    else if ((looked = !too_early(inc, from, whole)) &&
+             (rc = cut(inc, qg_slice_of(inc->tail.p, whole), stable, &done, &kind)) != QG_OK)
         qg_fail(err, rc, "out of memory");
     else if (inc->tail.n - done > inc->max_tail)
         rc = qg_fail(err, QG_ERR_TOO_LONG, "%zu bytes without a place to cut, at most %zu",
                      inc->tail.n - done, inc->max_tail);
     if (rc == QG_OK)
-        rc = encode_from(inc->tok, qg_slice_of(inc->tail.p + done, whole - done), kind, provisional,
-                         err);
+        rc = encode_from(inc->tok, shown(qg_slice_of(inc->tail.p + done, whole - done)), kind,
+                         provisional, err);
     if (rc == QG_OK) {
         if (done)
             drop_front(&inc->tail, done);
         inc->kind = kind;
+        if (looked)
+            inc->tried = inc->tail.n;
         return QG_OK;
     }
     stable->n = n_stable;

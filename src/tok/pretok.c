@@ -154,7 +154,7 @@ static qg_pretok_piece look_at_space(qg_slice text, size_t at, qg_piece_kind kin
     bool open = i == text.n;
     if (kind == QG_PIECE_LINES)
         return (qg_pretok_piece){
-            .end = after_break, .open = open, .kind = kind, .sure = after_break};
+            .end = after_break, .open = open, .kind = kind, .sure = after_break, .last = last};
     return (qg_pretok_piece){.end = open ? i : last, .open = open, .kind = kind, .sure = last};
 }
 

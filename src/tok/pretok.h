@@ -33,6 +33,7 @@ typedef struct qg_pretok_piece {
     qg_piece_kind kind; /* of an open one; FRESH: too short to tell, not to be cut inside */
     size_t sure; /* of an open one that may be cut: up to here its bytes are its own, whatever
                     comes */
+    size_t last; /* LINES: where the last code point of the white space behind begins */
 } qg_pretok_piece;
 
 /* The piece that begins at `at` < text.n (kind FRESH), or of which a part before text[at] was taken

@@ -86,11 +86,15 @@ qg_status qg_tok_settled(const qg_tok *tok, qg_slice piece, qg_ids *ids)
     qg_status rc = qg_tok_encode_piece(tok, piece, ids);
     size_t keep = ids->n - before, reach = tok->vocab.longest;
 
-    for (size_t k = 1; k < piece.n && k < reach && keep && rc == QG_OK; k++)
-        if (begins_longer(&tok->begins, qg_slice_of(piece.p + piece.n - k, k)))
-            rc = common(tok, qg_slice_of(piece.p, piece.n - k), ids->p + before, &room, &keep);
+    if (!keep || rc != QG_OK)
+        return rc;
     if (piece.n < reach && begins_longer(&tok->begins, piece))
         keep = 0; /* one token may take it all */
+    /* The shortest first: where there are many (of blanks every length is a token) they leave
+     * nothing, and the others need no look. */
+    for (size_t k = piece.n < reach ? piece.n - 1 : reach - 1; k && keep && rc == QG_OK; k--)
+        if (begins_longer(&tok->begins, qg_slice_of(piece.p + piece.n - k, k)))
+            rc = common(tok, qg_slice_of(piece.p, piece.n - k), ids->p + before, &room, &keep);
     ids->n = before + (rc == QG_OK ? keep : 0);
     qg_ids_free(&room);
     return rc;

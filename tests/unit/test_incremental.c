@@ -3,6 +3,7 @@
  * random. */
 #include "unit.h"
 
+#include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "text/json.h"
@@ -253,6 +254,55 @@ static void a_long_piece_has_a_short_tail(void **state)
     qg_tok_close(published);
 }
 
+/* White space that does not end, and marks behind one character, which no place to cut follows. */
+static void what_never_ends(void **state)
+{
+    static const struct {
+        const char *name, *before, *again;
+        size_t n;
+        const char *after[3];
+        bool settles;
+    } texts[] = {
+        {"blanks", "a", " ", 20000, {"x", "\n", ""}, true},
+        {"blanks behind a line break", "a\n", " ", 100000, {"x", "\nx", ""}, true},
+        {"lines of blanks", "a\n", "          \n ", 9000, {"x", "\nx", ""}, false},
+        {"blanks of all kinds", "?\r\n", "\t \xe3\x80\x80", 20000, {"7", "\r\n ", " "}, true},
+        {"marks", "e", "\xcc\x81", 30000, {"x", "\xcc\xa3", "\n"}, false},
+        {"vowels", "\xe1\x84\x80", "\xe1\x85\xa1", 20000, {"x", "\xe1\x86\xa8", ""}, false},
+    };
+    static const size_t pieces[] = {1, 7, 1000};
+    run *r = *state;
+    qg_tok *published = unit_shared() ? open_published() : NULL;
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        qg_buf text;
+        qg_buf_init(&text, 1 << 20);
+        assert_int_equal(qg_buf_adds(&text, texts[i].before), QG_OK);
+        for (size_t k = 0; k < texts[i].n; k++)
+            assert_int_equal(qg_buf_adds(&text, texts[i].again), QG_OK);
+        size_t n = text.n;
+        for (size_t p = 0; p < COUNT(pieces); p++) {
+            size_t most, open;
+            text.n = n;
+            assert_int_equal(qg_buf_adds(&text, texts[i].after[p]), QG_OK);
+            size_t pushes = (text.n + pieces[p] - 1) / pieces[p];
+            say_in_pieces(r->tok, qg_buf_slice(&text), pieces[p], &most, &open);
+            assert_in_range(open, 0, QG_INC_SHOWN * pushes);
+            if (!published)
+                continue;
+            int64_t start = qg_now_us();
+            say_in_pieces(published, qg_buf_slice(&text), pieces[p], &most, &open);
+            print_message("%s by %zu: %zu bytes in %.2f s, longest tail %zu, %.1f ids open\n",
+                          texts[i].name, pieces[p], text.n, (double)(qg_now_us() - start) / 1e6,
+                          most, (double)open / (double)pushes);
+            assert_in_range(open, 0, QG_INC_SHOWN * pushes);
+            if (texts[i].settles)
+                assert_in_range(most, 0, 1500);
+        }
+        qg_buf_free(&text);
+    }
+    qg_tok_close(published);
+}
+
 /* Pieces of letters that are tokens' spellings side by side: what merges fight over. */
 static void pieces_of_tokens(void **state)
 {
@@ -412,6 +462,7 @@ int main(void)
         cmocka_unit_test(broken_bytes_are_refused_and_nothing_is_taken),
         cmocka_unit_test(what_cannot_be_cut_meets_the_ceiling),
         cmocka_unit_test(a_long_piece_has_a_short_tail),
+        cmocka_unit_test(what_never_ends),
         cmocka_unit_test(pieces_of_tokens),
         cmocka_unit_test(what_is_settled_stays),
         cmocka_unit_test(every_golden_text),

@@ -37,6 +37,7 @@ static void small_pool(qg_options *opt)
     opt->dtype = QG_DTYPE_BF16;
     opt->max_model_len = 1200;
     opt->kv_bytes = 100 * 16 * 3 * 2 * 2 * 16 * 2; /* 100 blocks: 3 layers of 2 heads of 16 */
+    opt->prefix_cache = false;                     /* all say the same, and shall not share it */
 }
 
 static void the_oldest_idle_session_makes_room(void **state)
@@ -190,8 +191,12 @@ static void a_thousand_idle_sessions_take_their_kv(void **state)
     qg_model_info info;
     qg_engine_info(engine, &info);
     for (int i = 0; i < N; i++) {
+        int32_t ids[TOKENS];
+        for (int32_t k = 0; k < TOKENS; k++) /* nobody's are another's */
+            ids[k] = (7 * k + i) % 10000;
+        qg_append a = stream_ids("assistant", ids, TOKENS, false);
         s[i] = stream_session(engine, NULL);
-        assert_int_equal(stream_grow(s[i], TOKENS), QG_OK);
+        assert_int_equal(stream_feed(s[i], &a, NULL), QG_OK);
     }
     qg_stats now = stream_stats(engine);
     assert_int_equal(now.sessions_evicted, 0);
