@@ -257,6 +257,7 @@ static qg_status prepare(job *j, qg_err *err)
     j->m = (qg_model){.dir = j->dir,
                       .cfg = c,
                       .gemm = qg_gemm_pick(QG_W_BF16, j->opt->features),
+                      .attn = qg_attn_pick(QG_W_BF16, j->opt->features),
                       .layer = qg_gemm_pick(j->opt->dtype == QG_DTYPE_INT8 ? QG_W_I8 : QG_W_I4,
                                             j->opt->features)};
     j->norm_floats = 2 * (size_t)c->hidden + 2 * (size_t)c->head_dim;
