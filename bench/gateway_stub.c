@@ -123,6 +123,37 @@ qg_status qg_submit(qg_engine *engine, const qg_request *req, qg_done_fn *done, 
     return qg_fail(err, QG_ERR_UNSUPPORTED, "no Gen model");
 }
 
+qg_status qg_judge(qg_engine *engine, const qg_request *request, qg_result **out, qg_err *err)
+{
+    (void)engine, (void)request, (void)out;
+    return qg_fail(err, QG_ERR_UNSUPPORTED, "no Gen model");
+}
+
+qg_status qg_session_judge(qg_session *session, const qg_append *a, qg_stream_result **out,
+                           qg_err *err)
+{
+    (void)session, (void)a, (void)out;
+    return qg_fail(err, QG_ERR_UNSUPPORTED, "no other model");
+}
+
+qg_status qg_render(const qg_engine *engine, qg_text vars, char **text, size_t *n_bytes,
+                    int32_t **ids, size_t *n_ids, qg_err *err)
+{
+    (void)engine, (void)vars, (void)text, (void)n_bytes, (void)ids, (void)n_ids;
+    return qg_fail(err, QG_ERR_UNSUPPORTED, "no template");
+}
+
+qg_status qg_inspect(const char *model, char **json, qg_err *err)
+{
+    (void)model, (void)json;
+    return qg_fail(err, QG_ERR_UNSUPPORTED, "no files");
+}
+
+void qg_free(void *p)
+{
+    (void)p;
+}
+
 void qg_cancel(qg_job *job)
 {
     (void)job;

@@ -48,7 +48,7 @@ typedef struct cli_args {
     const char *html, *tune, *other_model;
     const char *hub, *revision, *dir;
     const char *admin_key;
-    const char *repo, *stream_repo; /* names of repositories that model and stream_model were */
+    const char *repo, *stream_repo, *gen_repo; /* names of repositories that models were */
     cli_list names, api_keys, category_thresholds, upstreams, include;
     int32_t judge_ms, upstream_timeout_s, upstream_stall_s;
     int32_t threads, max_model_len, port, concurrency, step_rows, request_timeout_s, probe_ms,

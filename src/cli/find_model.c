@@ -32,6 +32,13 @@ char *cli_find_cached(const cli_args *args, const char *word)
     return path;
 }
 
+char *cli_locate(void *args, const char *word)
+{
+    if (!qg_repo_is_name(word) || !access(word, F_OK))
+        return qg_memdup0(word, strlen(word));
+    return cli_find_cached(args, word);
+}
+
 static int pull(const cli_args *args, const char *word, char **path)
 {
     qg_hub_env env;
@@ -85,7 +92,7 @@ int cli_find_models(const cli_command *command, cli_args *args, qg_arena *arena)
 {
     const bool first =
         command->bit & (CMD_SERVE | CMD_INSPECT | CMD_QUANTIZE) && args->n_positional;
-    const char **model = first ? &args->positional[0] : &args->model, *unused;
+    const char **model = first ? &args->positional[0] : &args->model;
     const char *env =
         command->bit & (CMD_INSPECT | CMD_GATEWAY | CMD_QUANTIZE) ? NULL : getenv("QGUARD_MODEL");
     int code = EXIT_DONE;
@@ -97,7 +104,7 @@ int cli_find_models(const cli_command *command, cli_args *args, qg_arena *arena)
     if (!(command->bit & CMD_GATEWAY))
         code = find_option(args, model, arena, &args->repo);
     if (code == EXIT_DONE)
-        code = find_option(args, &args->gen_model, arena, &unused);
+        code = find_option(args, &args->gen_model, arena, &args->gen_repo);
     if (code == EXIT_DONE)
         code = find_option(args, &args->stream_model, arena, &args->stream_repo);
     return code;

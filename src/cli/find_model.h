@@ -15,6 +15,9 @@ int cli_find_model(const cli_args *args, const char *word, qg_arena *arena, cons
 /* The same without writing, pulling or the network; NULL when nothing is found.  Free with
  * qg_mfree. */
 char *cli_find_cached(const cli_args *args, const char *word);
+/* For servers, which look again later: a repository by what the hub's cache has now, everything
+ * else is what it is.  args: the cli_args.  NULL: nowhere; free with qg_mfree. */
+char *cli_locate(void *args, const char *word);
 /* Puts folders in the place of names in args->model (the environment's when there is none, or the
  * first word of commands that take MODEL there), args->gen_model and args->stream_model. */
 int cli_find_models(const cli_command *command, cli_args *args, qg_arena *arena);

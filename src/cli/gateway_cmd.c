@@ -1,3 +1,4 @@
+#include "cli/find_model.h"
 #include "cli/io.h"
 #include "cli/serve_log.h"
 #include "gateway/gateway.h"
@@ -25,7 +26,7 @@ static bool take_key(const cli_args *args, qg_gateway_options *opt)
 
 static void take_judge(const cli_args *args, qg_gateway_options *opt)
 {
-    opt->gen_model = args->gen_model;
+    opt->gen_model = args->gen_repo ? args->gen_repo : args->gen_model;
     opt->judge_ms = args->judge_ms;
     opt->policy = args->policy ? args->policy : getenv("QGUARD_POLICY");
     if (opt->policy && !*opt->policy)
@@ -52,7 +53,10 @@ int cmd_gateway(const cli_args *args)
         local.api_keys.at[local.api_keys.n++] = key;
     qg_gateway_options_init(&opt);
     cli_engine_options(&local, QG_PART_ALL, &opt.engine);
-    opt.engine.model = args->stream_model; /* QGUARD_MODEL is a Gen model, as a rule */
+    /* QGUARD_MODEL is a Gen model, as a rule */
+    opt.engine.model = args->stream_repo ? args->stream_repo : args->stream_model;
+    opt.find_model = cli_locate; /* where repositories are, now and later */
+    opt.find_ud = &local;
     opt.upstreams = local.upstreams.at;
     opt.n_upstreams = (size_t)local.upstreams.n;
     opt.upstreams_file = args->upstreams_file;

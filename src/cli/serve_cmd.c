@@ -1,26 +1,14 @@
-#include "base/mem.h"
 #include "cli/find_model.h"
 #include "cli/io.h"
 #include "cli/serve_log.h"
-#include "hub/repo.h"
 #include "serve/serve.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static void log_line(void *ud, qg_serve_log level, const char *line)
 {
     cli_log_add(ud, level == QG_SERVE_LOG_ACCESS, line);
-}
-
-/* Repositories by what the hub's cache has now; everything else is what it is. */
-static char *find_model(void *ud, const char *word)
-{
-    const cli_args *args = ud;
-    if (!qg_repo_is_name(word) || !access(word, F_OK))
-        return qg_memdup0(word, strlen(word));
-    return cli_find_cached(args, word);
 }
 
 int cmd_serve(const cli_args *args)
@@ -53,7 +41,7 @@ int cmd_serve(const cli_args *args)
     opt.port = (uint16_t)args->port;
     opt.socket = args->uds;
     opt.stream_model = args->stream_repo ? args->stream_repo : args->stream_model;
-    opt.find_model = find_model;
+    opt.find_model = cli_locate;
     opt.find_ud = &local;
     opt.admin_key = cli_or_env(args->admin_key, "QGUARD_ADMIN_KEY");
     opt.names = local.names.at;

@@ -19,6 +19,7 @@
 #include "svc/keys.h"
 #include "svc/metrics.h"
 #include "svc/signals.h"
+#include "svc/swap.h"
 #include "svc/worker.h"
 
 #include <pthread.h>
@@ -64,8 +65,6 @@ const char *qg_gate_outcome_name(qg_gate_outcome outcome);
 
 typedef struct qg_gate {
     const qg_gateway_options *opt;
-    qg_engine *stream, *gen; /* gen NULL: stream judges prompts */
-    qg_model_info info, gen_info;
     qg_client *client;
     qg_worker *worker; /* reads and encodes what is long */
     qg_live *live;     /* NULL: there is no live view */
@@ -75,6 +74,8 @@ typedef struct qg_gate {
     qg_policy *policy;
     qg_admission *admission;
     qg_signals *signals;
+    qg_house *house; /* the engines that judge now; a request keeps those it began with */
+    qg_swap swap;
     int64_t created; /* seconds since 1970 */
     /* the back's */
     qg_relay *relays;
@@ -88,6 +89,12 @@ typedef struct qg_gate {
     qg_audit *audit; /* NULL: none is kept */
     qg_gate_counts counts;
 } qg_gate;
+
+/* The engine that judges prompts; NULL: the Stream sessions do. */
+static inline qg_engine *qg_gate_gen(const qg_house *house)
+{
+    return house->info.stream ? NULL : house->engine;
+}
 
 /* The upstreams that are asked now, with a reference; any thread.  A request keeps those it began
  * with. */
@@ -115,6 +122,8 @@ void qg_gate_metrics_page(qg_gate *g, qg_http_req *req);
 /* The models of all upstreams, in full(); and after everything, what was kept of them. */
 void qg_gate_models(qg_gate *g, qg_http_req *req);
 void qg_gate_models_free(qg_gate *g);
+/* POST /v1/admin/model, in full(). */
+void qg_gate_admin_model(qg_gate *g, qg_http_req *req);
 void qg_gate_live(qg_gate *g, qg_http_req *req);
 void qg_gate_live_page(qg_gate *g, qg_http_req *req);
 
@@ -164,6 +173,7 @@ struct qg_relay {
     qg_client_note note; /* first: brings events to the back */
     qg_task task;        /* while the worker reads the body */
     qg_gate *gate;
+    qg_house *house; /* a reference */
     qg_proto proto;
     qg_policy *policy;
     qg_policy_view view;

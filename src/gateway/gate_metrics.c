@@ -92,20 +92,22 @@ static void put_numbers(qg_metrics_text *p, const qg_gate_counts *c)
 static qg_status write_page(qg_gate *g, qg_buf *out)
 {
     qg_metrics_text p = {.out = out};
-    qg_metrics_now now = {.model = g->info.name,
+    const qg_model_info *info = &g->house->stream_info;
+    qg_engine *gen = qg_gate_gen(g->house);
+    qg_metrics_now now = {.model = info->name,
                           .version = QG_VERSION,
-                          .dtype = g->info.dtype,
-                          .kernel = g->info.kernel,
+                          .dtype = info->dtype,
+                          .kernel = info->kernel,
                           .start_seconds = g->created,
                           .healthy = true};
-    qg_engine_stats(g->stream, &now.engine);
+    qg_engine_stats(g->house->stream, &now.engine);
     QG_TRY(qg_metrics_write(g->metrics, &now, out));
-    if (g->gen) {
-        qg_stats gen;
-        qg_engine_stats(g->gen, &gen);
+    if (gen) {
+        qg_stats stats;
+        qg_engine_stats(gen, &stats);
         qg_metrics_one(&p, "qguard_gateway_gen_jobs", "gauge",
                        "Prompts at the Gen model, waiting or running.",
-                       (double)(gen.jobs_running + gen.jobs_waiting));
+                       (double)(stats.jobs_running + stats.jobs_waiting));
     }
     put_outcomes(&p, &g->counts);
     put_upstreams(&p, g);

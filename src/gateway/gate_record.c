@@ -152,7 +152,7 @@ static void audit_prompt(const qg_relay *r)
     else
         json_object_set_new(line, "error", json_string("not judged"));
     json_object_set_new(line, "model",
-                        json_string(r->gate->gen ? r->gate->gen_info.name : r->gate->info.name));
+                        json_string(r->house->info.name)); /* the Stream model's without a Gen */
     write_line(r->gate, line);
 }
 
@@ -165,7 +165,7 @@ static void audit_hit(const qg_relay *r, const qg_reply_hit *hit)
     json_object_set_new(line, "field", json_string(qg_field_name(hit->kind)));
     json_object_set_new(line, "chars",
                         json_pack("[I,I]", (json_int_t)hit->begin, (json_int_t)hit->end));
-    json_object_set_new(line, "model", json_string(r->gate->info.name));
+    json_object_set_new(line, "model", json_string(r->house->stream_info.name));
     write_line(r->gate, line);
 }
 

@@ -29,6 +29,7 @@ static const struct route {
     {"GET", "/health", FREE, health},
     {"GET", "/version", FREE, version},
     {"GET", "/metrics", FREE, qg_gate_metrics_page},
+    {"POST", "/v1/admin/model", ADMIN, qg_gate_admin_model},
     {"GET", "/v1/admin/live", LIVE, qg_gate_live},
     {"GET", "/live", PAGE, qg_gate_live_page},
     {"GET", "/live.js", PAGE, qg_gate_live_page},
@@ -103,7 +104,7 @@ static void health(qg_gate *g, qg_http_req *req)
 {
     enum { STUCK_US = 60 * 1000 * 1000 };
     qg_stats stats;
-    qg_engine_stats(g->stream, &stats);
+    qg_engine_stats(g->house->stream, &stats);
     bool stuck = stats.jobs_running + stats.jobs_waiting > 0 &&
                  stats.last_progress_us < qg_now_us() - STUCK_US;
     if (stuck || qg_http_stopping(g->http))

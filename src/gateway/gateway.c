@@ -5,6 +5,8 @@
 #include "gateway/gate.h"
 #include "svc/signals.h"
 
+#include <errno.h>
+#include <semaphore.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -155,6 +157,7 @@ static void on_signal(void *ud)
     qg_signal signal = qg_signals_read(g->signals);
     if (signal == QG_SIGNAL_RELOAD) {
         reload(g);
+        qg_swap_look(&g->swap);
     } else if (signal == QG_SIGNAL_STOP) {
         qg_gate_note(g, qg_http_stopping(g->http) ? "stopping at once"
                                                   : "stopping: running requests may finish");
@@ -181,6 +184,7 @@ static void on_tick(void *ud)
 typedef struct stop_note {
     qg_client_note note; /* first */
     qg_gate *gate;
+    sem_t done;
 } stop_note;
 
 static void run_stop(qg_client_note *note)
@@ -189,12 +193,25 @@ static void run_stop(qg_client_note *note)
     g->stopping = true;
     while (g->relays)
         qg_relay_end(g->relays, QG_GATE_FAILED);
+    sem_post(&((stop_note *)note)->done);
+}
+
+/* When this returns no request will ask the engines for anything any more. */
+static void stop_back(qg_gate *g)
+{
+    stop_note stop = {.note = {.run = run_stop}, .gate = g};
+    sem_init(&stop.done, 0, 0);
+    qg_client_post(g->client, &stop.note);
+    while (sem_wait(&stop.done) && errno == EINTR)
+        continue;
+    sem_destroy(&stop.done);
 }
 
 /* And the front's. */
 static void on_front_tick(void *ud)
 {
     qg_gate *g = ud;
+    qg_swap_tick(&g->swap);
     if (g->live)
         qg_live_tick(g->live, qg_now_us());
 }
@@ -202,22 +219,31 @@ static void on_front_tick(void *ud)
 /* ---- opening and closing
  * --------------------------------------------------------------------------------------- */
 
+static void note_swap(void *ud, const char *sentence)
+{
+    qg_gate_note(ud, "%s", sentence);
+}
+
+/* With a Gen model that is the house's model, else the Stream model is. */
 static qg_status open_engines(qg_gate *g, qg_err *err)
 {
-    qg_options opt = g->opt->engine;
-    if (!opt.model)
-        opt.model = "qguard-demo-stream";
-    QG_TRY(qg_engine_open(&g->stream, &opt, err));
-    qg_engine_info(g->stream, &g->info);
-    if (!g->info.stream)
-        return qg_fail(err, QG_ERR_UNSUPPORTED, "%s: not a Stream model", opt.model);
-    if (!g->opt->gen_model)
-        return QG_OK;
-    opt.model = g->opt->gen_model;
-    QG_TRY(qg_engine_open(&g->gen, &opt, err));
-    qg_engine_info(g->gen, &g->gen_info);
-    return g->gen_info.stream ? qg_fail(err, QG_ERR_UNSUPPORTED, "%s: not a Gen model", opt.model)
-                              : QG_OK;
+    const qg_gateway_options *opt = g->opt;
+    const char *stream = opt->engine.model ? opt->engine.model : "qguard-demo-stream";
+    const qg_swap_owner owner = {
+        .house = &g->house,
+        .engine = &opt->engine,
+        .model = opt->gen_model ? opt->gen_model : stream,
+        .stream_model = opt->gen_model ? stream : NULL,
+        .find_model = opt->find_model,
+        .find_ud = opt->find_ud,
+        .note = note_swap,
+        .ud = g,
+    };
+    QG_TRY(qg_swap_open(&g->swap, &owner, err));
+    if (opt->gen_model && g->house->info.stream)
+        return qg_fail(err, QG_ERR_UNSUPPORTED, "%s: not a Gen model", opt->gen_model);
+    return g->house->stream ? QG_OK
+                            : qg_fail(err, QG_ERR_UNSUPPORTED, "%s: not a Stream model", stream);
 }
 
 static qg_status open_desk(qg_gate *g, qg_err *err)
@@ -266,8 +292,9 @@ static qg_status listen_and_run(qg_gate *g, qg_err *err)
     QG_TRY(qg_http_open(&g->http, &http, err));
     bool v6 = strchr(opt->host, ':');
     qg_gate_note(g, "listening on http://%s%s%s:%u (judge %s%s%s)", v6 ? "[" : "", opt->host,
-                 v6 ? "]" : "", qg_http_port(g->http), g->info.name, g->gen ? ", prompts " : "",
-                 g->gen ? g->gen_info.name : "");
+                 v6 ? "]" : "", qg_http_port(g->http), g->house->stream_info.name,
+                 qg_gate_gen(g->house) ? ", prompts " : "",
+                 qg_gate_gen(g->house) ? g->house->info.name : "");
     return qg_http_run(g->http, err);
 }
 
@@ -275,7 +302,6 @@ static qg_status serve(qg_gate *g, qg_err *err)
 {
     const qg_client_options client = {
         .ca_file = g->opt->ca_file, .tick = on_tick, .tick_ud = g, .tick_ms = TICK_MS};
-    stop_note stop = {{.run = run_stop}, g};
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     g->created = now.tv_sec;
@@ -287,13 +313,13 @@ static qg_status serve(qg_gate *g, qg_err *err)
     if (rc == QG_OK) {
         rc = listen_and_run(g, err);
         qg_worker_stop(g->worker);
-        qg_client_post(g->client, &stop.note);
+        stop_back(g);
     }
-    qg_engine_close(g->gen); /* their callbacks still post to the client's thread … */
-    qg_engine_close(g->stream);
+    qg_swap_end(&g->swap);      /* the engines' callbacks still post to the client's thread … */
     qg_client_close(g->client); /* … which runs what was posted … */
     qg_worker_close(g->worker);
     qg_http_close(g->http); /* … and still wakes channels */
+    qg_swap_free(&g->swap);
     if (g->http)
         qg_gate_note(g, "stopped");
     return rc;

@@ -18,9 +18,12 @@ typedef struct qg_gateway_options {
                                    for no key of its own */
     const char *ca_file;        /* authorities for https upstreams; NULL = the system's */
     qg_options engine;          /* the Stream model and how to open it; model NULL = the built-in */
-    const char *gen_model;      /* judges prompts; NULL = the Stream model does */
-    const char *host;           /* default "127.0.0.1" */
-    uint16_t port; /* default 8080; 0 = any free one, told in the first line of the log */
+    /* Where a model's words lead, as in qg_serve_options; NULL = the words are paths. */
+    char *(*find_model)(void *ud, const char *word);
+    void *find_ud;
+    const char *gen_model; /* judges prompts; NULL = the Stream model does */
+    const char *host;      /* default "127.0.0.1" */
+    uint16_t port;         /* default 8080; 0 = any free one, told in the first line of the log */
     qg_http_limits http;
     const char *const *api_keys; /* [n_api_keys] asked of clients; none: no key is asked for */
     size_t n_api_keys;
@@ -42,9 +45,10 @@ typedef struct qg_gateway_options {
 void qg_gateway_options_init(qg_gateway_options *opt);
 
 /* Opens policy and engines, listens, serves until SIGTERM or SIGINT, drains (a second signal ends
- * that) and closes; SIGHUP reads keys, policy and upstreams again.  Logs "listening on
- * http://HOST:PORT" when ready.  Signals as qg_serve: call it before starting threads.  QG_OK after
- * a clean end; QG_ERR_IO when it cannot listen; QG_ERR_ARG: an upstream; else as qg_engine_open. */
+ * that) and closes; SIGHUP reads keys, policy and upstreams again, and opens the models anew when
+ * other files are where they were.  Logs "listening on http://HOST:PORT" when ready.  Signals as
+ * qg_serve: call it before starting threads.  QG_OK after a clean end; QG_ERR_IO when it cannot
+ * listen; QG_ERR_ARG: an upstream; else as qg_engine_open. */
 qg_status qg_gateway(const qg_gateway_options *opt, qg_err *err);
 
 #endif

@@ -134,7 +134,7 @@ static void open_session(qg_hearing *h)
     qg_session_options opt;
     qg_session_options_init(&opt);
     opt.thresholds = &r->view.thresholds;
-    h->failed = qg_session_open(&h->session, r->gate->stream, &opt, &h->err);
+    h->failed = qg_session_open(&h->session, r->house->stream, &opt, &h->err);
 }
 
 static qg_hearing *open_hearing(qg_relay *r, uint32_t lane)
@@ -190,7 +190,7 @@ static void sweep(qg_relay *r)
 static bool judges_prompt(const qg_hearing *h)
 {
     const qg_relay *r = h->relay;
-    return h->for_prompt && r->prompt == QG_PROMPT_WAITS && !r->gate->gen;
+    return h->for_prompt && r->prompt == QG_PROMPT_WAITS && !qg_gate_gen(r->house);
 }
 
 static void tell_failure(qg_hearing *h)

@@ -167,7 +167,8 @@ void qg_gate_live(qg_gate *g, qg_http_req *req)
     if (strcmp(qg_http_method(req), "GET") == 0)
         rc = qg_live_attach(g->live, req,
                             json_pack("{s:s,s:s,s:s?}", "version", QG_VERSION, "judge",
-                                      g->info.name, "prompts", g->gen ? g->gen_info.name : NULL));
+                                      g->house->stream_info.name, "prompts",
+                                      qg_gate_gen(g->house) ? g->house->info.name : NULL));
     if (rc == QG_ERR_UNSUPPORTED)
         qg_gate_fail(req, 405, "method_not_allowed", "Method Not Allowed");
     else if (rc != QG_OK)

@@ -201,7 +201,7 @@ static qg_status submit_gen(qg_relay *r)
     qg_relay_ref(r);
     qg_status rc = atomic_load(&r->gen_unwanted)
                        ? qg_fail(&err, QG_ERR_CANCELLED, "nobody waits for it")
-                       : qg_submit(r->gate->gen, &request, on_gen, r, &job, &err);
+                       : qg_submit(qg_gate_gen(r->house), &request, on_gen, r, &job, &err);
     qg_mfree(list);
     if (rc != QG_OK) {
         qg_relay_unref(r);
@@ -287,7 +287,7 @@ void qg_relay_judge_prompt(qg_relay *r)
         qg_relay_prompt(r, &v);
     if (r->ended)
         return;
-    if (r->gate->gen && r->prompt == QG_PROMPT_WAITS)
+    if (qg_gate_gen(r->house) && r->prompt == QG_PROMPT_WAITS)
         begin_gen(r);
     qg_relay_hear(r);
     if (off && !r->ended && !r->attempt)

@@ -31,6 +31,7 @@ static void dispose(qg_relay *r)
     qg_mfree(r->query);
     qg_mfree(r->shown);
     qg_mfree(r->body);
+    qg_house_unref(r->house);
     qg_mfree(r);
 }
 

@@ -170,6 +170,7 @@ static bool take_request(qg_relay *r, const qg_http_req *req)
     snprintf(r->key, sizeof r->key, "%.*s", (int)name.n, name.p ? name.p : "");
     snprintf(r->id, sizeof r->id, "%s", qg_http_id(req));
     snprintf(r->trace, sizeof r->trace, "%s", qg_http_trace(req));
+    r->house = qg_house_ref(r->gate->house);
     r->policy = r->gate->policy;
     qg_policy_ref(r->policy);
     qg_policy_view_of(r->policy, name, qg_str(""), &r->view);
