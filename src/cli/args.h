@@ -50,7 +50,7 @@ typedef struct cli_args {
     const char *admin_key;
     const char *repo, *stream_repo, *gen_repo; /* names of repositories that models were */
     cli_list names, api_keys, category_thresholds, upstreams, include;
-    int32_t judge_ms, upstream_timeout_s, upstream_stall_s;
+    int32_t judge_ms, upstream_timeout_s, upstream_stall_s, keep_alive_s;
     int32_t threads, max_model_len, port, concurrency, step_rows, request_timeout_s, probe_ms,
         max_jobs, max_connections, max_connections_addr;
     int32_t kv_mib, prompt_tokens, repeat, connections;

@@ -76,6 +76,7 @@ int cmd_gateway(const cli_args *args)
         return cli_usage("gateway: --live-view shows users' texts: it needs --admin-key");
     opt.audit_log = args->audit_log;
     opt.header_ms = args->upstream_timeout_s * 1000;
+    opt.keep_alive_ms = args->keep_alive_s * 1000;
     opt.stall_ms = args->upstream_stall_s * 1000;
     opt.log = log_line;
     opt.log_ud = &log;

@@ -152,6 +152,7 @@ static int parse_and_run(const cli_command *command, int argc, char **argv, qg_a
                      .probe_ms = 10000,
                      .judge_ms = 10000,
                      .upstream_timeout_s = 300,
+                     .keep_alive_s = 15,
                      .upstream_stall_s = 120,
                      .checkpoint_ms = 1000,
                      .bootstrap = 1000,

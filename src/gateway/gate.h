@@ -220,6 +220,7 @@ struct qg_relay {
     qg_relay_mark marks[QG_RELAY_MARKS];
     uint32_t mark_first, n_marks;
     bool first_out;
+    int64_t spoke_us; /* when the client last got something, or the reply was opened */
     int64_t shown_held_tokens, shown_held_bytes; /* as counted in the gate's */
     qg_gate_outcome outcome;
     qg_relay_live live;

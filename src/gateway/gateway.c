@@ -26,7 +26,8 @@ void qg_gateway_options_init(qg_gateway_options *opt)
                                 .judge_ms = 10000,
                                 .header_ms = 300000,
                                 .stall_ms = 120000,
-                                .total_ms = 3600000};
+                                .total_ms = 3600000,
+                                .keep_alive_ms = 15000};
     qg_options_init(&opt->engine);
     qg_http_limits_init(&opt->http);
     opt->http.connections = opt->http.connections_addr = CONNECTIONS;

@@ -36,6 +36,8 @@ typedef struct qg_gateway_options {
     int32_t header_ms;     /* for the beginning of an upstream's answer; default 300,000 */
     int32_t stall_ms;      /* between two pieces of it; default 120,000 */
     int32_t total_ms;      /* for all of it; default 3,600,000 */
+    int32_t keep_alive_ms; /* a stream's silence, once it has begun, until a comment; 0 = never;
+                              default 15,000 */
     /* Called with one line without its end, from any thread, one at a time; NULL = silence. */
     void (*log)(void *ud, qg_gateway_log level, const char *line);
     void *log_ud;

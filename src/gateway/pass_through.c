@@ -149,7 +149,7 @@ void qg_gate_pass(qg_gate *g, qg_http_req *req, qg_slice path)
 {
     static const qg_http_waiter waiter = {on_ready, on_gone, on_free};
     qg_upstreams *list = qg_gate_upstreams(g);
-    const qg_upstream *u = qg_upstreams_pick(list, qg_slice_of(NULL, 0), 0, qg_now_us());
+    const qg_upstream *u = qg_upstreams_pick(list, qg_slice_of(NULL, 0), 0);
     pass *p = u ? qg_calloc(1, sizeof *p) : NULL;
     if (p) {
         *p = (pass){.gate = g, .req = req, .upstreams = list, .upstream = u};

@@ -341,6 +341,7 @@ static bool send_output(qg_relay *r, const qg_reply_state *s)
         return true;
     if (!qg_relay_put(r, status_of(r, s), s->event_stream, bytes))
         return false;
+    r->spoke_us = qg_now_us();
     qg_reply_took(r->reply, bytes.n);
     return true;
 }
@@ -441,6 +442,17 @@ static void run_note(qg_client_note *note)
     qg_relay_unref(r);
 }
 
+/* Proxies and clients give up on a connection that is silent for long. */
+static void keep_alive(qg_relay *r, int64_t now)
+{
+    int64_t us = (int64_t)r->gate->opt->keep_alive_ms * 1000;
+    if (!us || now - r->spoke_us < us || atomic_load(&r->unsent))
+        return;
+    r->spoke_us = now;
+    if (qg_reply_keep_alive(r->reply))
+        qg_relay_pump(r);
+}
+
 void qg_relay_tick(qg_relay *r, int64_t now)
 {
     enum {
@@ -450,6 +462,8 @@ void qg_relay_tick(qg_relay *r, int64_t now)
         qg_relay_prompt_failed(r, QG_ERR_DEADLINE, "The judge does not answer.");
     if (!r->ended)
         qg_relay_hearings_tick(r, now);
+    if (!r->ended && !r->replied && r->reply)
+        keep_alive(r, now);
 }
 
 void qg_relay_init(qg_relay *r)

@@ -89,6 +89,7 @@ static qg_status open_reply(qg_relay *r, bool stream)
     opt.gated = r->prompt == QG_PROMPT_WAITS;
     opt.may_retry = r->view.regenerate > 0;
     QG_TRY(qg_reply_open(&r->reply, &opt, NULL));
+    r->spoke_us = qg_now_us();
     qg_relay_live_watch(r);
     return QG_OK;
 }
@@ -249,7 +250,7 @@ static qg_status start(qg_relay *r, qg_attempt *a)
 
 bool qg_relay_call(qg_relay *r)
 {
-    const qg_upstream *u = qg_upstreams_pick(r->upstreams, r->asked->model, r->tried, qg_now_us());
+    const qg_upstream *u = qg_upstreams_pick(r->upstreams, r->asked->model, r->tried);
     qg_attempt *a = u ? qg_calloc(1, sizeof *a) : NULL;
     if (a) {
         a->relay = r;

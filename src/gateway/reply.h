@@ -86,6 +86,11 @@ void qg_reply_judge_failed(qg_reply *reply, uint32_t lane, qg_status status, con
 /* The prompt has passed (gated replies). */
 void qg_reply_admit(qg_reply *reply);
 
+/* The reader has heard nothing for long: a comment (": keep-alive") goes into the output.  False:
+ * not now, since no answer has begun or its status is still open, the policy may ask for it again,
+ * it is no stream, or the mode is shadow. */
+bool qg_reply_keep_alive(qg_reply *reply);
+
 /* ---- reply -> client ------------------------------------------------------------------------- */
 
 /* Bytes for the client; borrowed until the next call.  Take them away with qg_reply_took. */

@@ -410,6 +410,17 @@ static bool wants_retry(qg_reply *r)
     return r->state.retry;
 }
 
+/* Between two events, which leave whole. */
+bool qg_reply_keep_alive(qg_reply *r)
+{
+    static const char comment[] = ": keep-alive\n\n";
+    bool retry = r->opt.may_retry && !r->text_left;
+    if (!r->opt.stream || r->view.shadow || !r->admitted || retry || r->state.done || r->spoiled ||
+        !r->counts.bytes_in)
+        return false;
+    return ok(r, qg_buf_add(&r->out, comment, sizeof comment - 1));
+}
+
 static void settle_shadow(qg_reply *r)
 {
     for (uint32_t i = 0; i < r->n_lanes; i++)

@@ -231,9 +231,9 @@ bool qg_upstreams_has(const qg_upstreams *list, qg_slice model)
 
 /* Smaller is better: well before left out, then the soonest back; of those that are well the lower
  * order, then the least to do for its weight. */
-static int compare(const server *a, const server *b, int64_t now)
+static int compare(const server *a, const server *b)
 {
-    bool out_a = a->out_until_us > now || a->trying, out_b = b->out_until_us > now || b->trying;
+    bool out_a = a->out_until_us != 0, out_b = b->out_until_us != 0; /* until it has been tried */
     if (out_a != out_b)
         return out_a ? 1 : -1;
     if (out_a && a->out_until_us != b->out_until_us)
@@ -292,8 +292,7 @@ static server *take_turn(server *const equals[], size_t n)
     return best;
 }
 
-const qg_upstream *qg_upstreams_pick(qg_upstreams *list, qg_slice model, uint64_t tried,
-                                     int64_t now)
+const qg_upstream *qg_upstreams_pick(qg_upstreams *list, qg_slice model, uint64_t tried)
 {
     server *equals[QG_MAX_UPSTREAMS];
     size_t n = 0;
@@ -303,7 +302,7 @@ const qg_upstream *qg_upstreams_pick(qg_upstreams *list, qg_slice model, uint64_
         server *s = &list->at[i];
         if (!may(s, model, fits, tried))
             continue;
-        int order = n ? compare(s, equals[0], now) : -1;
+        int order = n ? compare(s, equals[0]) : -1;
         if (order < 0)
             n = 0;
         if (order <= 0)

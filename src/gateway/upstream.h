@@ -64,8 +64,7 @@ void qg_upstreams_inherit(qg_upstreams *fresh, qg_upstreams *old);
  * with the least to do for its weight.  It counts as busy until qg_upstream_done. NULL: none
  * (left).
  */
-const qg_upstream *qg_upstreams_pick(qg_upstreams *list, qg_slice model, uint64_t tried,
-                                     int64_t now_us);
+const qg_upstream *qg_upstreams_pick(qg_upstreams *list, qg_slice model, uint64_t tried);
 /* Whether any server has this model. */
 bool qg_upstreams_has(const qg_upstreams *list, qg_slice model);
 /* Whether server i is among those that a request for this model may go to. */

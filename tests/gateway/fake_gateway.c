@@ -51,6 +51,7 @@ int main(int argc, char **argv)
         {"--judge-ms", &opt.judge_ms, NULL},
         {"--header-ms", &opt.header_ms, NULL},
         {"--stall-ms", &opt.stall_ms, NULL},
+        {"--keep-alive-ms", &opt.keep_alive_ms, NULL},
         {"--total-ms", &opt.total_ms, NULL},
         {"--write-ms", &opt.http.write_ms, NULL},
         {"--drain-ms", &opt.http.drain_ms, NULL},
