@@ -138,6 +138,9 @@ typedef struct qg_options {
     qg_dtype kv_dtype; /* K and V of the context: QG_DTYPE_AUTO (default): bf16, with QG_DTYPE_F32
                           float32; QG_DTYPE_BF16; QG_DTYPE_INT8: 8 bits with a scale for every 32,
                           53 % of the memory, lossy.  The latter two not beside QG_DTYPE_F32 */
+    const int *busy; /* NULL, or a number of the caller's, stored atomically, that is not 0 while a
+                        thread of its own has work of microseconds: compute threads then let it go
+                        first, between two parts of a pass.  Lives until qg_engine_close */
 } qg_options;
 
 /* Fills in the defaults. */

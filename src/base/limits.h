@@ -45,7 +45,7 @@
 #define QG_MAX_BODY_BYTES       (4u * 1024 * 1024)
 #define QG_MAX_BODY_BYTES_TOTAL (256u * 1024 * 1024) /* bodies of all connections together: 503 */
 #define QG_MAX_HTTP_HEADERS     100
-#define QG_MAX_CONNECTIONS      16384 /* of 68 KiB when kept after a request */
+#define QG_MAX_CONNECTIONS      16384 /* of 43 KiB when kept after a request */
 #define QG_MAX_CONNECTIONS_ADDR 4096  /* of one address: a proxy in front may need many */
 #define QG_MAX_CONN_REQUESTS    10000 /* then the connection is closed after the answer */
 /* Absolute deadlines, milliseconds: a byte never resets one. */

@@ -10,12 +10,14 @@
 #define _GNU_SOURCE
 #include "base/pool.h"
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/relax.h"
 
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -27,6 +29,10 @@
 /* Pauses before sleeping: 10 to 40 microseconds, less than two context switches cost. */
 enum { SPINS = 1000 };
 
+/* A part takes microseconds to milliseconds.  With 4 ms between the system's ticks an offer is what
+ * lets a thread go that was woken or interrupted; more often would only cost. */
+enum { OFFER_US = 100 };
+
 struct qg_pool {
     _Alignas(64) _Atomic uint64_t ticket; /* job number << 32 | next part */
     _Atomic(qg_pool_fn *) fn;
@@ -37,6 +43,8 @@ struct qg_pool {
     _Alignas(64) _Atomic uint32_t posted; /* counts jobs; workers sleep on it */
     _Atomic uint32_t sleepers;
     _Atomic bool closing;
+    const int *busy;    /* whoever should go first has something to do; NULL = nobody */
+    int64_t offered_us; /* by the caller's thread */
     int n_workers;
     pthread_t workers[];
 };
@@ -51,8 +59,18 @@ static void futex_wake(_Atomic uint32_t *at, int n)
     syscall(SYS_futex, at, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
 }
 
+/* offered_us: when this thread did so last. */
+static void offer(const qg_pool *pool, int64_t *offered_us)
+{
+    if (!pool->busy || !__atomic_load_n(pool->busy, __ATOMIC_RELAXED) ||
+        qg_clock_us() - *offered_us < OFFER_US)
+        return;
+    sched_yield();
+    *offered_us = qg_clock_us();
+}
+
 /* Takes and runs parts until none is left to take. */
-static void work(qg_pool *pool)
+static void work(qg_pool *pool, int64_t *offered_us)
 {
     uint64_t ticket = atomic_load_explicit(&pool->ticket, memory_order_acquire);
     for (;;) {
@@ -69,6 +87,7 @@ static void work(qg_pool *pool)
         /* seq_cst here and in wait_done: either the caller sees 0 or we see that it sleeps */
         if (atomic_fetch_sub(&pool->left, 1) == 1 && atomic_load(&pool->caller_sleeps))
             futex_wake(&pool->left, 1);
+        offer(pool, offered_us);
         ticket = atomic_load_explicit(&pool->ticket, memory_order_acquire);
     }
 }
@@ -77,6 +96,7 @@ static void *worker(void *p)
 {
     qg_pool *pool = p;
     uint32_t seen = 0;
+    int64_t offered_us = 0;
     for (;;) {
         uint32_t now = atomic_load(&pool->posted);
         for (int i = 0; now == seen && i < SPINS; i++) {
@@ -92,7 +112,7 @@ static void *worker(void *p)
         if (atomic_load(&pool->closing))
             return NULL;
         seen = now;
-        work(pool);
+        work(pool, &offered_us);
     }
 }
 
@@ -121,6 +141,7 @@ void qg_pool_run(qg_pool *pool, qg_pool_fn *fn, void *arg, int n_parts)
     if (pool->n_workers == 0 || n_parts <= 1) {
         for (int i = 0; i < n_parts; i++)
             fn(arg, i, n_parts);
+        offer(pool, &pool->offered_us);
         return;
     }
     uint64_t job = (atomic_load_explicit(&pool->ticket, memory_order_relaxed) >> 32) + 1;
@@ -134,7 +155,7 @@ void qg_pool_run(qg_pool *pool, qg_pool_fn *fn, void *arg, int n_parts)
     atomic_store_explicit(&pool->ticket, (job + 1) << 32, memory_order_release);
     int others = n_parts - 1 < pool->n_workers ? n_parts - 1 : pool->n_workers;
     post(pool, others);
-    work(pool);
+    work(pool, &pool->offered_us);
     wait_done(pool);
 }
 
@@ -183,6 +204,11 @@ void qg_pool_close(qg_pool *pool)
     for (int i = 0; i < pool->n_workers; i++)
         pthread_join(pool->workers[i], NULL);
     qg_mfree(pool);
+}
+
+void qg_pool_let_first(qg_pool *pool, const int *busy)
+{
+    pool->busy = busy;
 }
 
 int qg_pool_threads(const qg_pool *pool)

@@ -253,6 +253,7 @@ static qg_status open_stream(qg_engine *e, qg_err *err)
 static qg_status open_model(qg_engine *e, qg_err *err)
 {
     QG_TRY(qg_pool_open(&e->pool, e->opt.n_threads, err));
+    qg_pool_let_first(e->pool, e->opt.busy);
     qg_model_options mo = {
         .dtype = e->opt.dtype,
         .kv_dtype = e->opt.kv_dtype,

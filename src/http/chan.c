@@ -351,6 +351,7 @@ void qg_http_chan_wake(qg_http_chan *c)
     if (atomic_exchange_explicit(&c->queued, true, memory_order_acq_rel))
         return;
     int fd = http->wake_fd;
+    qg_http_busy(http, 1);
     qg_http_chan *first = atomic_load_explicit(&http->woken, memory_order_relaxed);
     do
         c->next = first;

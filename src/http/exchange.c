@@ -245,17 +245,21 @@ void qg_http_drop(qg_http_req *req)
     MHD_resume_connection(req->conn->mhd); /* on_access then closes it */
 }
 
-/* Intrusive, so that posting cannot fail; the wake-up is one write to an eventfd. */
+/* Intrusive, so that posting cannot fail; who finds the mailbox empty wakes the server's thread
+ * with one write to an eventfd: once for the verdicts of a whole pass. */
 void qg_http_post(qg_http_req *req)
 {
     static const uint64_t one = 1;
     qg_http *http = req->http;
     qg_http_req *first = atomic_load_explicit(&http->inbox, memory_order_relaxed);
     int fd = http->wake_fd;
+    qg_http_busy(http, 1);
     do
         req->next = first;
     while (!atomic_compare_exchange_weak_explicit(&http->inbox, &first, req, memory_order_release,
                                                   memory_order_relaxed));
+    if (first)
+        return;
     while (write(fd, &one, sizeof one) < 0 && errno == EINTR)
         continue;
 }

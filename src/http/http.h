@@ -147,7 +147,9 @@ typedef struct qg_http_options {
     void (*fault)(void *ud, qg_http_req *req, const char *sentence, qg_http_answer *answer);
     void (*end)(void *ud, qg_http_req *req, const qg_http_end *end);
     void (*tick)(void *ud); /* now and then: at least once a second, at most ten times; NULL = no */
-    int watch_fd;           /* -1, or: when it is readable, watch(ud) is called (for signals) */
+    int *busy; /* stored atomically: 1 from when there is something to do until it is done, 0 while
+                  the thread sleeps; lives as long as the server; NULL = nobody wants to know */
+    int watch_fd; /* -1, or: when it is readable, watch(ud) is called (for signals) */
     void (*watch)(void *ud);
 } qg_http_options;
 

@@ -82,6 +82,13 @@ struct qg_http {
     _Atomic(qg_http_chan *) woken; /* the same */
 };
 
+/* Any thread: the server's has something to do, or nothing more. */
+static inline void qg_http_busy(qg_http *http, int busy)
+{
+    if (http->opt.busy)
+        __atomic_store_n(http->opt.busy, busy, __ATOMIC_RELAXED);
+}
+
 /* listen.c */
 qg_status qg_http_listen(qg_http *http, qg_err *err);
 /* Takes the socket's file away, if it is still the one that was made. */

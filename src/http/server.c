@@ -15,11 +15,12 @@
 #include <unistd.h>
 
 enum {
-    IDLE_MS = 1000,         /* longest sleep: the library listens again at its next turn only */
-    TICK_MS = 100,          /* how finely deadlines are kept */
-    POOL_BYTES = 64 * 1024, /* the library's memory per connection: header block, body pieces */
-    LAST_WORDS_MS = 300,    /* after the drain, for what ends a body channel */
-    GIVE_UP_MS = 1000,      /* to close connections after the drain */
+    IDLE_MS = 1000, /* longest sleep: the library listens again at its next turn only */
+    TICK_MS = 100,  /* how finely deadlines are kept */
+    /* the library's memory per connection: 32 KiB of headers and their table */
+    POOL_BYTES = 40 * 1024,
+    LAST_WORDS_MS = 300, /* after the drain, for what ends a body channel */
+    GIVE_UP_MS = 1000,   /* to close connections after the drain */
 };
 
 void qg_http_limits_init(qg_http_limits *limits)
@@ -177,7 +178,11 @@ static qg_status turn(qg_http *http, qg_err *err)
         {.fd = http->gone_epoll, .events = POLLIN},
         {.fd = http->opt.watch_fd, .events = POLLIN},
     };
-    if (poll(fds, QG_COUNT(fds), sleep_ms(http)) < 0 && errno != EINTR)
+    int ms = sleep_ms(http);
+    qg_http_busy(http, 0);
+    int n = poll(fds, QG_COUNT(fds), ms);
+    qg_http_busy(http, 1);
+    if (n < 0 && errno != EINTR)
         return qg_fail(err, QG_ERR_IO, "poll: %s", strerror(errno));
     if (fds[1].revents)
         (void)!read(http->wake_fd, &wakes, sizeof wakes);

@@ -142,6 +142,7 @@ static qg_status listen_and_run(qg_server *srv, qg_err *err)
         .fault = qg_serve_fault,
         .end = on_end,
         .tick = on_tick,
+        .busy = &srv->busy,
         .watch_fd = qg_signals_fd(srv->signals),
         .watch = on_signal,
     };
@@ -238,10 +239,12 @@ static qg_status serve(qg_server *srv, qg_err *err)
 
 qg_status qg_serve(const qg_serve_options *opt, qg_err *err)
 {
+    qg_serve_options own = *opt;
     qg_server srv = {
-        .opt = opt,
+        .opt = &own,
         .keys = {.keys = opt->api_keys, .n = opt->n_api_keys, .path = opt->api_key_file},
     };
+    own.engine.busy = &srv.busy;
     qg_signals_raise_descriptors();
     qg_status rc = qg_signals_take(&srv.signals, err);
     if (rc == QG_OK)

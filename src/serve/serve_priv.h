@@ -34,6 +34,7 @@ typedef struct qg_server {
     qg_cors cors;
     qg_pairs *pairs;
     qg_http *http;
+    int busy;          /* its thread; the engines read it */
     qg_worker *worker; /* submits what is long */
     qg_signals *signals;
     int64_t created; /* seconds since 1970, for model cards */

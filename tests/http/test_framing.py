@@ -175,6 +175,13 @@ def test_header_limit(server):
             assert raw.closed()
 
 
+@pytest.mark.parametrize("n", [1, 98])
+def test_headers_up_to_their_limit(server, n):
+    """Their bytes and their table fit the library's memory of a connection, with a body and its answer behind them."""
+    headers = [f"X-{i:03d}: " + "a" * (32600 // n - 9) for i in range(n)]
+    assert server.post(chat_body("echo=me " + "x" * 50000), headers=headers).status == 200
+
+
 @pytest.mark.parametrize("coding", ["length", "chunked"])
 def test_body_limit_while_it_arrives(serve, coding):
     """413 comes before the body is in, and can be read although the client goes on sending."""

@@ -105,6 +105,22 @@ static void pools_are_independent(void **state)
     }
 }
 
+/* Somebody else goes first now and then: nothing changes but the time it takes. */
+static void others_go_first(void **state)
+{
+    (void)state;
+    qg_pool *pool;
+    tally t = {0};
+    int busy = 0;
+    assert_int_equal(qg_pool_open(&pool, 3, NULL), QG_OK);
+    qg_pool_let_first(pool, &busy);
+    for (int run = 0; run < 2000; run++) {
+        __atomic_store_n(&busy, run / 100 % 2, __ATOMIC_RELAXED);
+        run_and_check(pool, &t, 1 + run % 9, run, 0);
+    }
+    qg_pool_close(pool);
+}
+
 static void opening_and_closing(void **state)
 {
     (void)state;
@@ -124,9 +140,8 @@ static void opening_and_closing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_part_runs_once),
-        cmocka_unit_test(late_workers_do_no_harm),
-        cmocka_unit_test(pools_are_independent),
+        cmocka_unit_test(each_part_runs_once),   cmocka_unit_test(late_workers_do_no_harm),
+        cmocka_unit_test(pools_are_independent), cmocka_unit_test(others_go_first),
         cmocka_unit_test(opening_and_closing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
