@@ -9,8 +9,9 @@
 #include <string.h>
 
 enum {
-    ATTN_ROWS = 16, /* query rows of one work item: they share the K and V that they read */
-    HEAD_ROWS = 64  /* rows of one work item that stores K and V */
+    ATTN_ROWS = 16,  /* query rows of one work item: they share the K and V that they read */
+    HEAD_ROWS = 128, /* most rows of one that stores K and V: its weights are read once for all */
+    FEW_ROWS = 64    /* up to so many attend in that same item */
 };
 
 static int64_t q_width(const qg_pass *p)
@@ -202,7 +203,7 @@ void qg_pass_attend(qg_pass *p)
     const bool last = p->layer_at == p->m->cfg->n_layers - 1;
     p->by_head = projects_by_head(p);
     p->one_block =
-        !last && p->blocks == 1 && p->n <= HEAD_ROWS && p->m->cfg->n_kv_heads >= p->s->parts;
+        !last && p->blocks == 1 && p->n <= FEW_ROWS && p->m->cfg->n_kv_heads >= p->s->parts;
     if (last) {
         project_last(p);
     } else {

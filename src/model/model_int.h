@@ -176,7 +176,7 @@ bool qg_items_even(int parts, int64_t n_items);
 
 enum {
     QG_ROW_GROUP = 8, /* rows of one work item in row-wise jobs */
-    QG_MLP_ROWS = 84  /* most rows of one in the MLP: a multiple of what tiles take (7, 12) */
+    QG_MLP_ROWS = 128 /* most rows of one in the MLP: its weights are read once for all of them */
 };
 
 typedef struct qg_seq_blocks {

@@ -45,18 +45,19 @@ static inline vec exp2_short(vec x)
     return _mm512_scalef_ps(p, n);
 }
 
-/* The weights take the first half of the row; their sum is that of the rounded ones. */
-static float soften(float *s, int32_t n, float scale, float *max, float *sum)
+/* The weights take the first half of the row; their sum is that of the rounded ones.  whole: n is
+ * 64, as nearly always; a constant. */
+static inline __attribute__((always_inline)) float soften_of(float *s, int32_t n, const bool whole,
+                                                             float scale, float *max, float *sum)
 {
     const vec by = splat(scale * 0x1.715476p+0f); /* to powers of two */
     const __m512bh ones = (__m512bh)_mm512_set1_epi32(0x3f803f80);
-    vec v[4], top = splat(-INFINITY), all = load_f(sum);
+    vec v[4], all = load_f(sum);
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        v[i] = first(load_f(s + i * 16), n - i * 16);
-        top = higher(top, v[i]);
-    }
-    const float before = *max, here = highest(top), now = here > before ? here : before;
+    for (int i = 0; i < 4; i++)
+        v[i] = whole ? load_f(s + i * 16) : first(load_f(s + i * 16), n - i * 16);
+    const float here = highest(higher(higher(v[0], v[1]), higher(v[2], v[3])));
+    const float before = *max, now = here > before ? here : before;
     const vec low = _mm512_mul_ps(splat(now), by);
     float factor = 1;
     if (now != before) { /* -Inf before the first chunk: its factor is 0 */
@@ -64,8 +65,10 @@ static float soften(float *s, int32_t n, float scale, float *max, float *sum)
         all = times(all, factor);
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        v[i] = only(exp2_short(_mm512_fmsub_ps(v[i], by, low)), n - i * 16);
+    for (int i = 0; i < 4; i++) {
+        v[i] = exp2_short(_mm512_fmsub_ps(v[i], by, low));
+        v[i] = whole ? v[i] : only(v[i], n - i * 16);
+    }
 #pragma GCC unroll 2
     for (int i = 0; i < 4; i += 2) {
         const __m512bh pairs = _mm512_cvtne2ps_pbh(v[i + 1], v[i]);
@@ -75,6 +78,12 @@ static float soften(float *s, int32_t n, float scale, float *max, float *sum)
     store_f(sum, all);
     *max = now;
     return factor;
+}
+
+static float soften(float *s, int32_t n, float scale, float *max, float *sum)
+{
+    return n == QG_ATTN_CHUNK ? soften_of(s, n, true, scale, max, sum)
+                              : soften_of(s, n, false, scale, max, sum);
 }
 
 static const qg_attn_ops ops = {
