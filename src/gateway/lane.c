@@ -290,8 +290,23 @@ static void end_segment(qg_lane *lane)
         lane->sentence = lane->sentence_at = at;
 }
 
+/* The token behind the last final one is judged, too: the text may still change which token it is,
+ * never what stands before it.  It counts as one of those that are held back, so that
+ * a stream need not wait for one token more; a hit is flagged at its second token, which must be
+ * final before the first could leave (hold_back_tokens is at least two). */
+static bool one_ahead(const qg_stream_result *result)
+{
+    for (size_t i = 0; i < result->n_tokens; i++) {
+        const qg_token *t = &result->tokens[i];
+        if (!t->final && t->role && strcmp(t->role, "assistant") == 0 && t->end > 0)
+            return true;
+    }
+    return false;
+}
+
 void qg_lane_judged(qg_lane *lane, const qg_stream_result *result)
 {
+    uint64_t d = (uint64_t)lane->env->view->hold_back_tokens;
     lane->busy = false;
     lane->gone = lane->failures = 0;
     for (size_t i = 0; i < result->n_tokens; i++) {
@@ -299,7 +314,7 @@ void qg_lane_judged(qg_lane *lane, const qg_stream_result *result)
         if (!t->final || !t->role || strcmp(t->role, "assistant") != 0 || t->end == 0)
             continue;
         if (read_token(lane, t)) {
-            let_go(lane, (uint64_t)lane->env->view->hold_back_tokens);
+            let_go(lane, d);
             lane->asked = lane->asked > lane->stop ? lane->asked : lane->stop + 1;
             return; /* settled: nothing more is asked */
         }
@@ -307,7 +322,7 @@ void qg_lane_judged(qg_lane *lane, const qg_stream_result *result)
     if (lane->asked_last)
         end_segment(lane);
     else
-        let_go(lane, (uint64_t)lane->env->view->hold_back_tokens);
+        let_go(lane, d - one_ahead(result));
 }
 
 /* Everything from the bound on is asked anew. */

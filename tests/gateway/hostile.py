@@ -231,25 +231,30 @@ def by_stream(sessions):
             if role == "user":
                 seed = int(text.split(b" ")[1])
             else:
-                found[seed].append((ns, len(text) if ended else final - HOLD, text))
+                ahead = len(text) > final  # one that may still change is held back like the others
+                found[seed].append((ns, len(text) if ended else final + ahead - HOLD, text))
     return found
 
 
-def allowed(sent, log, ns):
-    """Bytes of the lane that may have left at ns: what verdicts cover from its first byte on."""
-    spans = []
+def spans_of(sent, log):
+    """(ns, from, to) of the lane's bytes, from the verdicts on them."""
     for at, n, text in log:
         if text.startswith(b"look"):  # a tool's name is judged with its arguments
             n, text = n - 4, text[4:]
-        place = sent.find(text) if at <= ns and n > 0 else -1
+        place = sent.find(text) if n > 0 else -1
         while place >= 0:
-            spans.append((place, place + n))
+            yield at, place, place + n
             place = sent.find(text, place + 1)
+
+
+def allowed(spans, ns):
+    """Bytes of the lane that may have left at ns: what verdicts cover from its first byte on."""
     reach = 0
-    for begin, end in sorted(spans):
-        if begin > reach:
+    for at, begin, end in spans:  # by begin
+        if begin > reach and at <= ns:
             break
-        reach = max(reach, end)
+        if at <= ns:
+            reach = max(reach, end)
     return reach
 
 
@@ -272,8 +277,9 @@ def check_judged(plan, heard, log):
     for lane, moments in heard.when.items():
         if lane not in sent:
             continue
+        spans = sorted(spans_of(sent[lane].encode(), log), key=lambda span: span[1])
         for ns, n in moments:
-            most = allowed(sent[lane].encode(), log, ns)
+            most = allowed(spans, ns)
             assert n <= most, f"{lane}: {n} bytes had left when {most} were allowed: {heard.text[lane]!r}"
         place = sent[lane].find("bomb")
         # a text that another one interrupts is judged up to there for good, so "bom" may have left before its "b" came

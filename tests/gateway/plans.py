@@ -63,7 +63,7 @@ class Plan:
     def deltas(self, mark):
         r = self.random
         if self.fault == "endless":
-            return [mark] + ["and so on " * 200] * 100
+            return [mark] + ["".join(f"and {i}.{k} " for k in range(200)) for i in range(100)]
         if self.fault == "stopread":
             return [mark] + ["o"] * 1500
         text = mark + "".join(r.choice(WORDS) for _ in range(r.randint(0, 25)))

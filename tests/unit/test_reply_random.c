@@ -80,7 +80,7 @@ static void allow(trial *t, uint32_t lane, uint64_t from, const rig_session *s)
 {
     size_t at = 0, n_tokens = 0, n_all;
     uint64_t begins[4096], n_cps = 0;
-    bool previous = false;
+    bool previous = false, ahead = false; /* ahead: there is a token that is not final */
     uint64_t bound = 0;
     for (; at < s->n && n_tokens < COUNT(begins); n_tokens++) {
         size_t start = at, k = 0;
@@ -92,12 +92,13 @@ static void allow(trial *t, uint32_t lane, uint64_t from, const rig_session *s)
         if (hit && previous && n_tokens < s->n_final && t->policy != 6)
             break; /* blocked: nothing from the first of the two on, whatever comes */
         previous = hit;
+        ahead |= n_tokens == s->n_final;
     }
     n_all = n_tokens < s->n_final ? n_tokens + 1 : s->n_final;
     if (s->ended && n_tokens >= s->n_final)
         bound = from + n_cps;
-    else if (n_all > HOLD)
-        bound = begins[n_all - HOLD];
+    else if (n_all + ahead > HOLD)
+        bound = begins[n_all + ahead - HOLD];
     if (bound > t->allowed[lane])
         t->allowed[lane] = bound;
 }
