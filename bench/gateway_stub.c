@@ -143,6 +143,20 @@ qg_status qg_render(const qg_engine *engine, qg_text vars, char **text, size_t *
     return qg_fail(err, QG_ERR_UNSUPPORTED, "no template");
 }
 
+qg_status qg_tokenize(const qg_engine *engine, qg_text text, qg_special special, int32_t **ids,
+                      size_t *n_ids, qg_err *err)
+{
+    (void)engine, (void)text, (void)special, (void)ids, (void)n_ids;
+    return qg_fail(err, QG_ERR_UNSUPPORTED, "no tokenizer");
+}
+
+const char *qg_token_bytes(const qg_engine *engine, int32_t id, size_t *n)
+{
+    (void)engine, (void)id;
+    *n = 0;
+    return "";
+}
+
 qg_status qg_inspect(const char *model, char **json, qg_err *err)
 {
     (void)model, (void)json;

@@ -20,6 +20,7 @@
 #include "svc/metrics.h"
 #include "svc/signals.h"
 #include "svc/swap.h"
+#include "svc/window_cut.h"
 #include "svc/worker.h"
 
 #include <pthread.h>
@@ -39,7 +40,7 @@ typedef struct qg_gate_counts {
     uint64_t cuts[QG_POLICY_CATEGORIES + 1][QG_N_PHASES]; /* blocked; last row: no category */
     uint64_t flags[QG_N_PHASES];
     uint64_t upstream_errors[QG_CLIENT_NOMEM + 1]; /* by cause; those of status: below */
-    uint64_t upstream_status, failovers, regenerated, rebuilt;
+    uint64_t upstream_status, failovers, regenerated, rebuilt, windowed;
     uint64_t bytes_in, bytes_out, text_withheld, text_unjudged, tokens;
     uint64_t judge_retries;
     qg_histogram first,
@@ -146,6 +147,16 @@ typedef struct qg_prompt_verdict {
     const qg_rule *rule;
 } qg_prompt_verdict;
 
+/* A last message in windows (long_prompt.c). */
+typedef struct qg_long {
+    qg_window_cut cut;
+    size_t next; /* the Gen model's: the window under way */
+    bool judged; /* one is: */
+    qg_prompt_verdict worst;
+    qg_result *result;               /* the Gen model's, of worst, with the cost of all */
+    qg_job *handles[QG_MAX_WINDOWS]; /* kept to the end: the back may be cancelling one */
+} qg_long;
+
 typedef enum qg_prompt_state {
     QG_PROMPT_WAITS,  /* for its verdict */
     QG_PROMPT_PASSED, /* or is not judged */
@@ -208,6 +219,10 @@ struct qg_relay {
     int64_t gen_due_us;        /* the Gen model's deadline; 0 = it is not asked */
     qg_status gen_rc;
     qg_result *gen_result;
+    qg_long
+        *gen_long; /* the prompt is too long for the Gen model: in windows; the worker sets it */
+    qg_long *heard_long;   /* … for sessions, which read the last window before the reply */
+    atomic_uint n_windows; /* as told the client: the Gen model's, else the sessions'; 0 = none */
     qg_hearing *hearings, *base;
     qg_attempt *attempt;     /* the call under way; NULL = none */
     qg_upstreams *upstreams; /* a reference; from START on */
@@ -259,6 +274,23 @@ void qg_relay_unref(qg_relay *r);
 
 /* ---- relay.c, on the back ----------------------------------------------------------------------
  */
+
+/* ---- long_prompt.c ------------------------------------------------------------------------------
+ */
+
+/* Cuts messages [n] for a context of max_len tokens; errors as qg_window_cut_request.  Encodes: on
+ * the worker. */
+qg_status qg_long_open(qg_long **out, const qg_engine *engine, int32_t max_len,
+                       const qg_message *messages, size_t n, qg_err *err);
+void qg_long_close(qg_long *w); /* NULL is fine */
+/* Window i of the last message. */
+qg_text qg_long_text(const qg_long *w, qg_text whole, size_t i);
+/* A window's verdict is in; true: it is the worst so far.  And its result, taken. */
+bool qg_long_keep(qg_long *w, const qg_prompt_verdict *v);
+void qg_long_keep_result(qg_long *w, qg_result *r, bool stands);
+/* No later window can change what is done. */
+bool qg_long_decided(const qg_long *w);
+void qg_relay_count_long(qg_relay *r, const qg_long *w);
 
 /* Before anything else: lock and references. */
 void qg_relay_init(qg_relay *r);

@@ -66,6 +66,8 @@ static void put_numbers(qg_metrics_text *p, const qg_gate_counts *c)
          (double)c->regenerated},
         {"qguard_gateway_sessions_rebuilt_total", "counter", "Sessions that were lost and rebuilt.",
          (double)c->rebuilt},
+        {"qguard_gateway_windowed_total", "counter",
+         "Requests whose conversation was judged in windows.", (double)c->windowed},
         {"qguard_gateway_judge_retries_total", "counter", "Appends that found the engine full.",
          (double)c->judge_retries},
         {"qguard_gateway_upstream_bytes_total", "counter", "Bytes of replies from upstreams.",

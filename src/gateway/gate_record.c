@@ -151,6 +151,8 @@ static void audit_prompt(const qg_relay *r)
                     v->hit ? v->action : QG_ACTION_ALLOW, v->rule);
     else
         json_object_set_new(line, "error", json_string("not judged"));
+    if (atomic_load(&r->n_windows))
+        json_object_set_new(line, "windows", json_integer(atomic_load(&r->n_windows)));
     json_object_set_new(line, "model",
                         json_string(r->house->info.name)); /* the Stream model's without a Gen */
     write_line(r->gate, line);

@@ -24,6 +24,10 @@ struct qg_hearing {
     bool last, waits;
     bool for_prompt;  /* the first one, which judges the prompt where no Gen model does */
     bool fresh_again; /* the session was lost while it read, and begun anew */
+    size_t window;    /* of the last message, when that is read in windows */
+    bool was_cut;     /* once is enough */
+    bool cutting;     /* the worker cuts it: */
+    qg_long *cut;
     bool closed;      /* nobody wants it any more */
     qg_status failed; /* it cannot be used: what every ask is answered with, and err */
     /* the append under way */
@@ -145,6 +149,7 @@ static qg_hearing *open_hearing(qg_relay *r, uint32_t lane)
     h->relay = r;
     h->lane = lane;
     qg_buf_init(&h->text, QG_MAX_TEXT_BYTES);
+    h->window = r->heard_long ? r->heard_long->cut.n - 1 : 0;
     h->next = r->hearings;
     r->hearings = h;
     open_session(h);
@@ -153,6 +158,7 @@ static qg_hearing *open_hearing(qg_relay *r, uint32_t lane)
 
 static void free_hearing(qg_hearing *h)
 {
+    qg_long_close(h->cut);
     qg_session_close(h->session);
     qg_stream_result_free(h->result);
     qg_buf_free(&h->text);
@@ -193,6 +199,77 @@ static bool judges_prompt(const qg_hearing *h)
     return h->for_prompt && r->prompt == QG_PROMPT_WAITS && !qg_gate_gen(r->house);
 }
 
+/* ---- a conversation that is too long -----------------------------------------------------------
+ */
+
+/* Half of the context is left to the reply. */
+static void run_cut(qg_task *task)
+{
+    qg_hearing *h = (qg_hearing *)task;
+    const qg_relay *r = h->relay;
+    if (atomic_load(&h->gone))
+        h->status = QG_ERR_CANCELLED;
+    else
+        h->status = qg_long_open(&h->cut, r->house->stream, r->house->stream_info.max_model_len / 2,
+                                 r->shown, r->n_shown, &h->err);
+    end_part(h, 1);
+}
+
+static void cut(qg_hearing *h)
+{
+    h->busy = h->cutting = true;
+    h->of_text = false;
+    h->deadline_us = INT64_MAX / 2; /* the worker's time is its own */
+    h->err.msg[0] = 0;
+    atomic_store(&h->done, false);
+    atomic_store(&h->submitted, false);
+    atomic_store(&h->parts, 1);
+    qg_relay_ref(h->relay);
+    h->task.run = run_cut;
+    qg_worker_post(h->relay->gate->worker, &h->task);
+}
+
+static void read_again(qg_hearing *h, size_t window)
+{
+    h->window = window;
+    h->n_read = 0;
+    qg_session_close(h->session);
+    h->session = NULL;
+    open_session(h);
+}
+
+/* The prompt is judged in every window; a reply goes on behind the last one. */
+static size_t next_window(const qg_hearing *h, bool first)
+{
+    size_t last = h->relay->heard_long->cut.n - 1;
+    return !judges_prompt(h) ? last : first ? 0 : h->window + 1;
+}
+
+static void heard_cut(qg_hearing *h)
+{
+    qg_relay *r = h->relay;
+    h->cutting = false;
+    if (h->status != QG_OK) {
+        fail_hearing(h, h->status, h->err.msg);
+        return;
+    }
+    if (!r->heard_long) {
+        r->heard_long = h->cut;
+        h->cut = NULL;
+        qg_relay_count_long(r, r->heard_long);
+    }
+    read_again(h, next_window(h, true));
+}
+
+/* What message i says in this hearing. */
+static qg_text said(const qg_hearing *h, size_t i)
+{
+    const qg_relay *r = h->relay;
+    qg_text whole = r->shown[i].content;
+    return r->heard_long && i + 1 == r->n_shown ? qg_long_text(r->heard_long, whole, h->window)
+                                                : whole;
+}
+
 static void tell_failure(qg_hearing *h)
 {
     qg_relay *r = h->relay;
@@ -214,8 +291,8 @@ static void step(qg_hearing *h)
     if (h->failed) {
         tell_failure(h);
     } else if (h->n_read < r->n_shown) {
-        const qg_message *m = &r->shown[h->n_read];
-        append(h, m->role, qg_slice_of(m->content.p, m->content.n), true, false);
+        qg_text text = said(h, h->n_read);
+        append(h, r->shown[h->n_read].role, qg_slice_of(text.p, text.n), true, false);
     } else if (h->waits) {
         append(h, "assistant", qg_buf_slice(&h->text), h->last, true);
     }
@@ -245,6 +322,12 @@ static void judge_prompt(qg_hearing *h)
         return;
     }
     qg_prompt_of_token(&r->view, token, &verdict);
+    if (r->heard_long) {
+        (void)qg_long_keep(r->heard_long, &verdict);
+        if (h->window + 1 < r->heard_long->cut.n && !qg_long_decided(r->heard_long))
+            return;
+        verdict = r->heard_long->worst;
+    }
     qg_relay_prompt(r, &verdict);
 }
 
@@ -253,12 +336,21 @@ static void heard_context(qg_hearing *h)
     if (h->status == QG_OK) {
         h->n_read++;
         judge_prompt(h);
+        if (h->relay->heard_long && h->n_read == h->relay->n_shown && !h->relay->ended &&
+            h->window + 1 < h->relay->heard_long->cut.n)
+            read_again(h, next_window(h, false));
     } else if (h->status == QG_ERR_GONE && !h->fresh_again) {
         h->fresh_again = true;
         h->n_read = 0;
         qg_session_close(h->session);
         h->session = NULL;
         open_session(h);
+    } else if (h->status == QG_ERR_TOO_LONG && h->relay->view.long_input_windows && !h->was_cut) {
+        h->was_cut = true;
+        if (h->relay->heard_long)
+            read_again(h, next_window(h, true));
+        else
+            cut(h);
     } else {
         fail_hearing(h, h->status, h->err.msg);
     }
@@ -297,6 +389,8 @@ static void heard(qg_hearing *h)
     }
     if (h->of_text)
         heard_text(h);
+    else if (h->cutting)
+        heard_cut(h);
     else
         heard_context(h);
     qg_stream_result_free(h->result);

@@ -177,40 +177,69 @@ static void on_gen(void *ud, qg_status status, qg_result *result, const qg_err *
 
 /* The Gen template shows a first message only when it is the user's or the system's, and the last
  * one must be shown; system texts in mid-conversation are not. */
-static qg_status submit_gen(qg_relay *r)
+static qg_message *gen_messages(const qg_relay *r, size_t *n)
 {
     qg_message *list = qg_calloc(r->n_shown + 1, sizeof *list);
-    size_t n = 0;
+    *n = 0;
+    if (!list)
+        return NULL;
+    if (strcmp(r->shown[0].role, "assistant") == 0)
+        list[(*n)++] = (qg_message){"user", {"", 0}};
+    for (size_t i = 0; i < r->n_shown; i++) {
+        list[*n] = r->shown[i];
+        if (i > 0 && strcmp(list[*n].role, "system") == 0)
+            list[*n].role = "user";
+        (*n)++;
+    }
+    if (r->gen_long)
+        list[*n - 1].content = qg_long_text(r->gen_long, list[*n - 1].content, r->gen_long->next);
+    return list;
+}
+
+static qg_status submit_messages(qg_relay *r, const qg_message *list, size_t n, qg_err *err)
+{
     qg_request request;
     qg_job *job = NULL;
-    qg_err err = {""};
-    if (!list)
-        return QG_ERR_NOMEM;
-    if (strcmp(r->shown[0].role, "assistant") == 0)
-        list[n++] = (qg_message){"user", {"", 0}};
-    for (size_t i = 0; i < r->n_shown; i++) {
-        list[n] = r->shown[i];
-        if (i > 0 && strcmp(list[n].role, "system") == 0)
-            list[n].role = "user";
-        n++;
-    }
     qg_request_init(&request);
     request.messages = list;
     request.n_messages = n;
     request.deadline_us = r->gen_due_us;
     qg_relay_ref(r);
     qg_status rc = atomic_load(&r->gen_unwanted)
-                       ? qg_fail(&err, QG_ERR_CANCELLED, "nobody waits for it")
-                       : qg_submit(qg_gate_gen(r->house), &request, on_gen, r, &job, &err);
-    qg_mfree(list);
+                       ? qg_fail(err, QG_ERR_CANCELLED, "nobody waits for it")
+                       : qg_submit(qg_gate_gen(r->house), &request, on_gen, r, &job, err);
     if (rc != QG_OK) {
         qg_relay_unref(r);
-        r->err = err;
         return rc;
     }
+    if (r->gen_long)
+        r->gen_long->handles[r->gen_long->next] = job;
     atomic_store(&r->gen_job, job);
     if (atomic_load(&r->gen_unwanted)) /* since then; whoever is second sees the other */
         qg_cancel(job);
+    return QG_OK;
+}
+
+/* Too long as a whole: its first window, where the policy says so. */
+static qg_status submit_gen(qg_relay *r)
+{
+    qg_err err = {""};
+    size_t n;
+    qg_message *list = gen_messages(r, &n);
+    if (!list)
+        return QG_ERR_NOMEM;
+    qg_status rc = submit_messages(r, list, n, &err);
+    if (rc == QG_ERR_TOO_LONG && r->view.long_input_windows && !r->gen_long) {
+        rc = qg_long_open(&r->gen_long, qg_gate_gen(r->house), r->house->info.max_model_len, list,
+                          n, &err);
+        if (rc == QG_OK) {
+            list[n - 1].content = qg_long_text(r->gen_long, list[n - 1].content, 0);
+            rc = submit_messages(r, list, n, &err);
+        }
+    }
+    qg_mfree(list);
+    if (rc != QG_OK)
+        r->err = err;
     return rc;
 }
 
@@ -226,13 +255,18 @@ static void run_gen(qg_task *task)
     qg_relay_unref(r);
 }
 
+static void post_gen(qg_relay *r)
+{
+    r->task.run = run_gen;
+    qg_relay_ref(r);
+    qg_worker_post(r->gate->worker, &r->task);
+}
+
 static void begin_gen(qg_relay *r)
 {
     int32_t ms = r->view.deadline_ms[QG_PHASE_PROMPT];
     r->gen_due_us = qg_now_us() + (int64_t)(ms ? ms : r->gate->opt->judge_ms) * 1000;
-    r->task.run = run_gen;
-    qg_relay_ref(r);
-    qg_worker_post(r->gate->worker, &r->task);
+    post_gen(r);
 }
 
 void qg_relay_gen_cancel(qg_relay *r)
@@ -241,6 +275,23 @@ void qg_relay_gen_cancel(qg_relay *r)
     qg_job *job = atomic_load(&r->gen_job);
     if (job)
         qg_cancel(job);
+}
+
+/* True: it was the last one that matters, and *v is the worst verdict of all. */
+static bool window_done(qg_relay *r, qg_prompt_verdict *v)
+{
+    qg_long *w = r->gen_long;
+    qg_relay_count_long(r, w);
+    qg_long_keep_result(w, r->gen_result, qg_long_keep(w, v));
+    r->gen_result = NULL;
+    if (w->next + 1 < w->cut.n && !qg_long_decided(w)) {
+        w->next++;
+        return false;
+    }
+    *v = w->worst;
+    r->gen_result = w->result;
+    w->result = NULL;
+    return true;
 }
 
 void qg_relay_gen_done(qg_relay *r)
@@ -257,7 +308,10 @@ void qg_relay_gen_done(qg_relay *r)
         return;
     }
     of_result(&r->view, r->gen_result, &v);
-    qg_relay_prompt(r, &v);
+    if (r->gen_long && !window_done(r, &v))
+        post_gen(r);
+    else
+        qg_relay_prompt(r, &v);
 }
 
 /* ---- beginning

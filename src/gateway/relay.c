@@ -18,8 +18,10 @@ static void dispose(qg_relay *r)
     qg_reply_close(r->reply);
     qg_asked_close(r->asked);
     qg_result_free(r->gen_result);
-    if (atomic_load(&r->gen_job))
+    if (atomic_load(&r->gen_job) && !r->gen_long)
         qg_job_release(atomic_load(&r->gen_job));
+    qg_long_close(r->gen_long);
+    qg_long_close(r->heard_long);
     qg_policy_unref(r->policy);
     qg_upstreams_unref(r->upstreams);
     qg_buf_free(&r->out);

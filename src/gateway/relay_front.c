@@ -25,6 +25,11 @@ static void fill_answer(const qg_relay *r, qg_http_answer *answer)
         qg_http_answer_header(answer, "Cache-Control", "no-cache");
         qg_http_answer_header(answer, "X-Accel-Buffering", "no"); /* nginx: pass it on at once */
     }
+    if (atomic_load(&r->n_windows)) {
+        char n[16];
+        snprintf(n, sizeof n, "%u", atomic_load(&r->n_windows));
+        qg_http_answer_header(answer, "X-Qguard-Windows", n);
+    }
     if (r->retry_after[0] && r->http >= 400)
         qg_http_answer_header(answer, "Retry-After", r->retry_after);
     else if (r->http == 429 || r->http == 503)

@@ -168,7 +168,8 @@ def test_a_slow_watcher_holds_nobody(upstream, watched):
     """It reads nothing while 7 MB of replies go by: they are not late, and it is told afterwards
     how many events it lost."""
     piece = "y" * 4000
-    g = watched(upstream(saying(*[piece] * 60)), max_model_len=1 << 20)
+    g = watched(upstream(saying(*[piece] * 60)), max_model_len=1 << 20,
+                write_ms=600000)
     s = socket.socket()
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
     s.connect(("127.0.0.1", g.port))
