@@ -64,7 +64,8 @@ struct qg_engine {
     int64_t next_expiry_us;      /* look at them then; 0 = none */
     qg_job *waiting, *running;
     int32_t n_running;
-    bool kv_full; /* the first waiting job did not fit and no job has ended since */
+    int32_t crowd; /* most jobs of a pass lately, fading */
+    bool kv_full;  /* the first waiting job did not fit and no job has ended since */
 
     /* under lock */
     pthread_mutex_t lock;

@@ -16,6 +16,9 @@ enum { BULK_PASSES = 4 };
 
 enum { REST_US = 20000 }; /* idle so long, the engine gets memory ready */
 
+/* Of jobs that come together, the first wakes an idle engine while the others are on their way. */
+enum { GATHER_US = 50 };
+
 static void insert_by_urgency(qg_job **list, qg_job *job)
 {
     while (*list && (*list)->urgency_us <= job->urgency_us)
@@ -246,9 +249,18 @@ static void fail_step(qg_engine *engine, qg_status rc)
     }
 }
 
+static void count_crowd(qg_engine *engine)
+{
+    int32_t n = 0;
+    for (const qg_job *job = engine->running; job; job = job->next)
+        n += job->step_rows > 0;
+    engine->crowd = n > engine->crowd * 3 / 4 ? n : engine->crowd * 3 / 4;
+}
+
 static void run_step(qg_engine *engine)
 {
     qg_step_fill(engine);
+    count_crowd(engine);
     qg_status rc = qg_step_run(engine);
     if (rc == QG_OK) { /* counted first: who hears of a result finds its cost in the counters */
         pthread_mutex_lock(&engine->lock);
@@ -310,12 +322,30 @@ static void sleep_idle(qg_engine *engine)
     }
 }
 
+/* Idle until one of a crowd came: lets the others arrive as long as they do, so that they
+ * share a pass instead of waiting a whole one for the first.  32 appends from one thread take 0.3
+ * ms to arrive, their pass 50.  A lone caller's jobs wait for nobody.  Under the lock, which is let
+ * go meanwhile. */
+static void gather(qg_engine *engine)
+{
+    const struct timespec nap = {0, GATHER_US * 1000};
+    for (int32_t seen = 0;
+         engine->n_jobs > seen && engine->n_jobs < engine->crowd && !engine->closing;) {
+        seen = engine->n_jobs;
+        pthread_mutex_unlock(&engine->lock);
+        nanosleep(&nap, NULL);
+        pthread_mutex_lock(&engine->lock);
+    }
+}
+
 /* Empties the mailbox into the waiting list; sleeps while there is nothing at all to do.  *closed
  * gets the sessions that were closed.  Returns whether the engine is closing. */
 static bool collect(qg_engine *engine, qg_session **closed)
 {
     pthread_mutex_lock(&engine->lock);
     sleep_idle(engine);
+    if (!engine->waiting && !engine->running)
+        gather(engine);
     *closed = engine->closed;
     engine->closed = NULL;
     qg_job *job = engine->mailbox;
