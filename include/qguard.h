@@ -487,6 +487,11 @@ QG_API qg_status qg_session_judge(qg_session *session, const qg_append *a, qg_st
  * as they would without what was forgotten).  QG_ERR_ARG: a position that is not final, or inside a
  * frame; QG_ERR_BUSY: an append is on its way; QG_ERR_GONE, QG_ERR_CLOSED, QG_ERR_NOMEM. */
 QG_API qg_status qg_session_rollback(qg_session *session, int32_t position, qg_err *err);
+/* The turn that is open: its role (lives for ever; NULL, and no text, when none is), and its text
+ * so far as it came (of ids what they spell), 0-terminated, freed with qg_free.  QG_ERR_BUSY: an
+ * append is on its way; QG_ERR_GONE, QG_ERR_CLOSED, QG_ERR_NOMEM. */
+QG_API qg_status qg_session_turn(qg_session *session, const char **role, char **text,
+                                 size_t *n_bytes, qg_err *err);
 
 /* ---- text and tokens (tokenizer, template) ----------------------------------------------------
  */

@@ -313,6 +313,30 @@ qg_status qg_session_rollback(qg_session *s, int32_t position, qg_err *err)
     return rc;
 }
 
+qg_status qg_session_turn(qg_session *s, const char **role, char **text, size_t *n_bytes,
+                          qg_err *err)
+{
+    qg_engine *e = s ? engine_of(s) : NULL;
+    qg_buf out;
+    *role = *text = NULL;
+    *n_bytes = 0;
+    if (!s)
+        return qg_fail(err, QG_ERR_ARG, "session must not be NULL");
+    if (!e)
+        return qg_fail(err, QG_ERR_CLOSED, "the engine is closed");
+    QG_TRY(acquire(e, s, err));
+    qg_buf_init(&out, SIZE_MAX / 2);
+    qg_status rc = qg_convo_open_text(&s->convo, role, &out);
+    release(e, s);
+    size_t n = out.n;
+    *text = rc == QG_OK ? qg_buf_take(&out) : NULL;
+    qg_buf_free(&out);
+    if (!*text)
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    *n_bytes = n;
+    return QG_OK;
+}
+
 /* ---- waiting ---- */
 
 qg_status qg_session_judge(qg_session *s, const qg_append *a, qg_stream_result **out, qg_err *err)

@@ -433,6 +433,19 @@ qg_status qg_convo_append(qg_convo *c, const qg_append *a, qg_change *ch, qg_err
     return QG_OK;
 }
 
+qg_status qg_convo_open_text(const qg_convo *c, const char **role, qg_buf *out)
+{
+    const qg_turn *t = c->n_turns ? &c->turns[c->n_turns - 1] : NULL;
+    *role = t && !t->ended ? qg_role_names[t->role] : NULL;
+    if (!*role)
+        return QG_OK;
+    if (!t->from_ids)
+        return qg_buf_add(out, c->text.p + t->text_at, c->text.n - t->text_at);
+    return c->tok ? qg_tok_decode(c->tok, c->ids.p + t->start, c->ids.n - (size_t)t->start, true,
+                                  out, NULL)
+                  : QG_OK;
+}
+
 /* ---- rollback -------------------------------------------------------------------------------- */
 
 /* Bytes of the turn's text that its tokens before position spell, whole characters. */

@@ -87,6 +87,10 @@ void qg_convo_undo(qg_convo *c, qg_change *change);
 void qg_convo_settle(qg_convo *c);
 void qg_change_free(qg_change *change);
 
+/* The open turn's text as it came, of ids what they spell, added to out; its role, NULL when no
+ * turn is open.  QG_ERR_NOMEM. */
+qg_status qg_convo_open_text(const qg_convo *c, const char **role, qg_buf *out);
+
 /* Forgets from position on: afterwards ids has at most that many, none of them changed, all final.
  * On failure nothing is forgotten. */
 qg_status qg_convo_rollback(qg_convo *c, int32_t position, qg_err *err);

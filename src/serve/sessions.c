@@ -31,12 +31,14 @@ typedef struct session {
     const char *role;      /* said by the client, for what names none */
     const char *shown;     /* of the last append */
     qg_stream_result last; /* without its tokens */
+    qg_stream_said now;    /* what the rules said with it */
     bool fresh;            /* its first request is not answered yet */
     bool deleted;
     /* the request that is under way */
     qg_http_req *req; /* NULL = none */
     qg_stream_ask ask;
     qg_stream_result **results; /* [ask.n], NULL where there is none yet */
+    qg_stream_said *said;       /* [ask.n] */
     size_t n_done;              /* appends that are done; the op's, while it runs */
     size_t n_noted;             /* of them in metrics and audit log */
     bool rolled;                /* the request has rolled back; the op's, while it runs */
@@ -75,7 +77,9 @@ static void end_request(session *s)
     for (size_t i = 0; s->results && i < s->ask.n; i++)
         qg_stream_result_free(s->results[i]);
     qg_mfree(s->results);
+    qg_mfree(s->said);
     s->results = NULL;
+    s->said = NULL;
     qg_stream_ask_free(&s->ask);
     s->req = NULL;
 }
@@ -194,10 +198,35 @@ static qg_status add_tokens(qg_buf *text, const session *s)
     return QG_OK;
 }
 
-/* {head…,"tokens":[…],"summary":{…}}: the tokens are JSON already. */
+/* What the rules said anew with the appends of this request. */
+static json_t *news_of(const session *s)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < s->n_done; i++) {
+        const qg_stream_rule *news[2];
+        size_t n = qg_stream_said_news(&s->said[i], news);
+        for (size_t k = 0; k < n; k++)
+            if (json_array_append_new(list, qg_stream_rule_json(news[k], &s->op.record.view))) {
+                json_decref(list);
+                return NULL;
+            }
+    }
+    return list;
+}
+
+static json_t *summary_of(const session *s)
+{
+    return qg_stream_summary(s->shown, &s->last, &s->now.now, &s->op.record.view);
+}
+
+/* {head…,"rules":[…],"tokens":[…],"summary":{…}}: the tokens are JSON already. */
 static qg_status write_answer(qg_buf *text, const session *s)
 {
-    json_t *about = head(s), *summary = qg_stream_summary(s->shown, &s->last);
+    json_t *about = head(s), *summary = summary_of(s);
+    if (about && json_object_set_new(about, "rules", news_of(s))) {
+        json_decref(about);
+        about = NULL;
+    }
     char *front = about ? qg_json_dump(about) : NULL;
     char *back = summary ? qg_json_dump_digits(summary, 9) : NULL;
     qg_status rc = front && back ? qg_buf_add(text, front, strlen(front) - 1) : QG_ERR_NOMEM;
@@ -258,6 +287,7 @@ static void on_done(qg_stream_op *op)
     session *s = (session *)op;
     s->rolled = s->rolled || op->rolled;
     if (op->status == QG_OK) {
+        s->said[s->n_done] = op->rules.said;
         s->results[s->n_done++] = op->result;
         op->result = NULL;
         if (s->n_done < s->ask.n) {
@@ -278,12 +308,15 @@ static void absorb(session *s)
         return;
     if (s->rolled)
         qg_stream_record_rollback(rec, s->ask.rollback);
-    if (s->rolled && s->n_done) /* no turn may be open behind it */
+    if (s->rolled && s->n_done) { /* no turn may be open behind it */
+        s->now = (qg_stream_said){0};
         s->last = (qg_stream_result){.n_ids = s->ask.rollback, .first_flagged_index = -1};
+    }
     s->rolled = false;
     for (; s->n_noted < s->n_done; s->n_noted++) {
         const qg_stream_result *r = s->results[s->n_noted];
-        qg_stream_record_result(rec, &s->ask.appends[s->n_noted], r);
+        qg_stream_record_result(rec, &s->ask.appends[s->n_noted], r, &s->said[s->n_noted]);
+        s->now = s->said[s->n_noted];
         s->last = r ? *r : s->last;
         s->last.tokens = NULL;
         s->last.n_tokens = 0;
@@ -334,7 +367,8 @@ static void append(session *s, qg_http_req *req)
     if (s->ask.appends[s->ask.n - 1].role)
         s->shown = s->ask.appends[s->ask.n - 1].role;
     s->results = qg_calloc(s->ask.n, sizeof *s->results);
-    if (!s->results) {
+    s->said = qg_calloc(s->ask.n, sizeof *s->said);
+    if (!s->results || !s->said) {
         qg_serve_fail_memory(s->op.srv, req);
         end_request(s);
         s->deleted = s->fresh;
@@ -457,7 +491,7 @@ void qg_serve_session(qg_server *srv, qg_http_req *req)
         delete_session(s, req);
     } else {
         json_t *value = head(s);
-        if (value && json_object_set_new(value, "summary", qg_stream_summary(s->shown, &s->last))) {
+        if (value && json_object_set_new(value, "summary", summary_of(s))) {
             json_decref(value);
             value = NULL;
         }

@@ -10,9 +10,19 @@
 
 static const char detector[] = "qwen3guard";
 
+typedef struct span {
+    uint64_t begin, end; /* code points */
+    double score;
+    qg_severity severity;
+    const char *category;
+} span;
+
 typedef struct fms {
-    qg_buf text;    /* from code point start on */
-    uint64_t start; /* code points that were answered for */
+    qg_buf text;     /* from code point start on */
+    uint64_t start;  /* code points that were answered for */
+    uint64_t judged; /* that are judged for good */
+    span *spans;     /* [n_spans] found, and not told yet */
+    size_t n_spans, cap_spans;
 } fms;
 
 static qg_status read_detectors(const json_t *root, bool first, qg_thresholds *t, qg_err *err)
@@ -74,12 +84,6 @@ static size_t bytes_of(qg_slice text, uint64_t n)
     return at;
 }
 
-typedef struct span {
-    uint64_t begin, end;
-    double score;
-    const qg_token *token; /* the first flagged one */
-} span;
-
 static double score_of(const qg_token *token)
 {
     return token->p_severity[QG_CONTROVERSIAL] + token->p_severity[QG_UNSAFE];
@@ -89,52 +93,84 @@ static json_t *span_json(const fms *own, const span *s)
 {
     qg_slice text = qg_buf_slice(&own->text);
     size_t a = bytes_of(text, s->begin - own->start), b = bytes_of(text, s->end - own->start);
-    const char *category = s->token->category ? s->token->category : "None";
-    return json_pack(
-        "{s:I,s:I,s:s%,s:s,s:s,s:s,s:f}", "start", (json_int_t)s->begin, "end", (json_int_t)s->end,
-        "text", text.p + a, b - a, "detection", category, "detection_type",
-        s->token->severity == QG_UNSAFE ? "qwen3guard_unsafe" : "qwen3guard_controversial",
-        "detector_id", detector, "score", s->score);
+    return json_pack("{s:I,s:I,s:s%,s:s,s:s,s:s,s:f}", "start", (json_int_t)s->begin, "end",
+                     (json_int_t)s->end, "text", text.p + a, b - a, "detection",
+                     s->category ? s->category : "None", "detection_type",
+                     s->severity == QG_UNSAFE ? "qwen3guard_unsafe" : "qwen3guard_controversial",
+                     "detector_id", detector, "score", s->score);
 }
 
-static bool add_span(const fms *own, json_t *list, const span *s)
+static span *add_span(fms *own, uint64_t begin, qg_severity severity, const char *category)
 {
-    return !s->token || json_array_append_new(list, span_json(own, s)) == 0;
+    if (own->n_spans == own->cap_spans) {
+        size_t cap = own->cap_spans ? 2 * own->cap_spans : 8;
+        span *spans = qg_realloc_array(own->spans, cap, sizeof *spans);
+        if (!spans)
+            return NULL;
+        own->spans = spans;
+        own->cap_spans = cap;
+    }
+    span *s = &own->spans[own->n_spans++];
+    *s = (span){.begin = begin > own->start ? begin : own->start,
+                .severity = severity,
+                .category = category};
+    return s;
 }
 
 /* Runs of flagged tokens with one severity and category.  A token is flagged when it and the one
  * before are hits, so the run begins with that one. */
-static bool add_spans(const fms *own, json_t *list, const qg_stream_result *r, uint64_t end)
+static bool add_spans(fms *own, const qg_stream_result *r)
 {
-    span s = {0};
+    span *s = NULL;
     const qg_token *before = NULL;
     for (size_t i = 0; i < r->n_tokens && r->tokens[i].final; i++) {
         const qg_token *t = &r->tokens[i];
         uint64_t begin = before && before->hit ? before->begin : t->begin;
         bool counts = t->flagged && t->end > own->start;
-        bool same = s.token && counts && t->begin <= s.end && t->category == s.token->category &&
-                    t->severity == s.token->severity;
-        if (s.token && !same) {
-            if (!add_span(own, list, &s))
-                return false;
-            s.token = NULL;
-        }
-        if (counts && !same)
-            s = (span){.begin = begin > own->start ? begin : own->start, .token = t};
+        bool same = s && counts && t->begin <= s->end && t->category == s->category &&
+                    t->severity == s->severity;
+        if (!same)
+            s = NULL;
+        if (counts && !same && !(s = add_span(own, begin, t->severity, t->category)))
+            return false;
         if (counts) {
-            s.end = t->end < end ? t->end : end;
-            s.score = score_of(t) > s.score ? score_of(t) : s.score;
+            s->end = t->end;
+            s->score = score_of(t) > s->score ? score_of(t) : s->score;
         }
         before = t;
     }
-    return add_span(own, list, &s);
+    return true;
+}
+
+static bool add_rule(fms *own, const qg_stream_rule *said)
+{
+    span *s = add_span(own, said->begin, said->rule->severity, said->rule->category);
+    if (!s)
+        return false;
+    s->end = said->end;
+    s->score = 1;
+    return true;
+}
+
+/* Those that end in the part that is answered for move to the list. */
+static bool tell_spans(fms *own, json_t *list, uint64_t end)
+{
+    size_t n = 0;
+    bool ok = true;
+    for (size_t i = 0; i < own->n_spans; i++) {
+        if (own->spans[i].end <= end)
+            ok = ok && json_array_append_new(list, span_json(own, &own->spans[i])) == 0;
+        else
+            own->spans[n++] = own->spans[i];
+    }
+    own->n_spans = n;
+    return ok;
 }
 
 /* Where the judged part ends: behind the last final token; at the end of the turn, all of it. */
-static uint64_t judged(const qg_talk *t, const qg_stream_result *r)
+static uint64_t judged(const fms *own, const qg_stream_result *r)
 {
-    const fms *own = t->own;
-    uint64_t end = own->start;
+    uint64_t end = own->judged;
     for (size_t i = 0; i < r->n_tokens; i++) {
         if (!r->tokens[i].final)
             return end < r->tokens[i].begin ? end : r->tokens[i].begin;
@@ -143,21 +179,44 @@ static uint64_t judged(const qg_talk *t, const qg_stream_result *r)
     return end;
 }
 
+/* … and no further than where a rule's match may still begin, nor into the middle of what was
+ * found. */
+static uint64_t answered(const qg_talk *t)
+{
+    const fms *own = t->own;
+    uint64_t end = own->judged < t->said.held ? own->judged : t->said.held;
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (size_t i = 0; i < own->n_spans; i++)
+            if (own->spans[i].begin < end && own->spans[i].end > end) {
+                end = own->spans[i].begin;
+                moved = true;
+            }
+    }
+    return end;
+}
+
 static bool show(qg_talk *t, const qg_stream_result *r, size_t step)
 {
     fms *own = t->own;
-    uint64_t end = judged(t, r);
+    const qg_stream_rule *now = &t->said.now;
+    bool safe = now->rule && now->rule->final && now->rule->severity == QG_SAFE;
     (void)step;
-    if (end <= own->start)
+    bool ok = safe || add_spans(own, r);
+    if (t->said.now_news && qg_stream_rule_hits(now, &t->op.record.view))
+        ok = ok && add_rule(own, now);
+    own->judged = judged(own, r);
+    uint64_t end = answered(t);
+    if (ok && end <= own->start)
         return false;
-    json_t *list = json_array();
-    bool ok = list && add_spans(own, list, r, end);
+    json_t *list = ok ? json_array() : NULL;
+    ok = list && tell_spans(own, list, end);
     if (!ok)
         json_decref(list);
     qg_talk_json(t, ok ? json_pack("{s:o,s:I,s:I}", "detections", list, "processed_index",
                                    (json_int_t)end, "start_index", (json_int_t)own->start)
                        : NULL);
-    size_t used = bytes_of(qg_buf_slice(&own->text), end - own->start);
+    size_t used = bytes_of(qg_buf_slice(&own->text), end > own->start ? end - own->start : 0);
     memmove(own->text.p, own->text.p + used, own->text.n - used);
     own->text.n -= used;
     own->start = end;
@@ -179,6 +238,7 @@ static void free_fms(qg_talk *t)
 {
     fms *own = t->own;
     qg_buf_free(&own->text);
+    qg_mfree(own->spans);
     qg_mfree(own);
 }
 

@@ -23,8 +23,15 @@ static bool show(qg_talk *t, const qg_stream_result *r, size_t step)
         qg_free(line);
         return true;
     }
+    const qg_stream_rule *news[2];
+    size_t n_news = qg_stream_said_news(&t->said, news), k = step - r->n_tokens;
+    if (k < n_news) {
+        json_t *rule = qg_stream_rule_json(news[k], &t->op.record.view);
+        qg_talk_json(t, rule ? json_pack("{s:o}", "rule", rule) : NULL);
+        return true;
+    }
     const char *role = r->n_tokens ? r->tokens[r->n_tokens - 1].role : t->role;
-    json_t *summary = qg_stream_summary(role, r);
+    json_t *summary = qg_stream_summary(role, r, &t->said.now, &t->op.record.view);
     qg_talk_json(t, summary ? json_pack("{s:o}", "summary", summary) : NULL);
     return false;
 }

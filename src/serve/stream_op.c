@@ -16,6 +16,7 @@ qg_status qg_stream_op_open(qg_stream_op *op, qg_server *srv, const qg_threshold
     if (thresholds)
         op->record.view.thresholds = *thresholds;
     opt.thresholds = &op->record.view.thresholds;
+    qg_stream_rules_begin(&op->rules, qg_policy_rules(op->record.policy), &op->record.view);
     QG_TRY(qg_session_open(&session, srv->house->stream, &opt, err));
     atomic_store(&op->session, session);
     return QG_OK;
@@ -39,8 +40,11 @@ static void on_judged(void *ud, qg_status status, qg_stream_result *result, cons
     qg_stream_op *op = ud;
     op->status = status;
     op->result = result;
-    if (status != QG_OK && err)
-        op->err = *err;
+    if (status != QG_OK) {
+        op->rules.stale = true;
+        if (err)
+            op->err = *err;
+    }
     end_parts(op, 1);
 }
 
@@ -55,10 +59,14 @@ static void submit(qg_stream_op *op)
     if (op->rollback >= 0) {
         rc = qg_session_rollback(session, op->rollback, &err);
         op->rolled = rc == QG_OK;
+        op->rules.stale = true;
     }
+    if (rc == QG_OK)
+        rc = qg_stream_rules_append(&op->rules, session, op->house->stream, a, &err);
     if (rc == QG_OK)
         rc = qg_session_submit(session, a, on_judged, op, &err);
     if (rc != QG_OK) {
+        op->rules.stale = true;
         op->status = op->rolled && nothing && rc == QG_ERR_ARG ? QG_OK : rc;
         op->err = err;
         end_parts(op, 2);
@@ -111,6 +119,7 @@ void qg_stream_op_run(qg_stream_op *op)
 
 void qg_stream_op_end(qg_stream_op *op)
 {
+    qg_stream_rules_free(&op->rules);
     qg_stream_record_end(&op->record);
     qg_house_unref(op->house);
     op->house = NULL;

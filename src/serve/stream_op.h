@@ -23,6 +23,7 @@ typedef struct qg_stream_op {
     qg_status status;
     qg_stream_result *result; /* the callee's, freed with qg_stream_result_free */
     qg_err err;
+    qg_stream_rules rules;   /* rules.said: of the append */
     bool rolled;             /* the rollback has happened, whatever became of the append */
     qg_stream_record record; /* server's thread */
 } qg_stream_op;

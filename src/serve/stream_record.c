@@ -6,6 +6,7 @@ static void new_turn(qg_stream_record *rec)
 {
     rec->role = NULL;
     rec->says = rec->provisional = (qg_stream_flag){.first = -1};
+    rec->rule = (qg_stream_rule){0};
     rec->p_hit = 0;
     rec->n_tokens = 0;
     rec->n_cached_before = rec->n_cached;
@@ -59,13 +60,15 @@ static void write_line(const qg_stream_record *rec, json_t *line)
     json_decref(line);
 }
 
-static void write_verdict(const qg_stream_record *rec, qg_action action)
+static void write_verdict(const qg_stream_record *rec, qg_action action, bool by_rule)
 {
     json_t *line = begin_line(rec, "verdict", rec->role);
     json_object_set_new(line, "severity", json_string(qg_severity_name(rec->says.severity)));
     json_object_set_new(line, "category",
                         rec->says.category ? json_string(rec->says.category) : json_null());
-    json_object_set_new(line, "source", json_string("stream"));
+    json_object_set_new(line, "source", json_string(by_rule ? "rule" : "stream"));
+    if (by_rule)
+        json_object_set_new(line, "rule_line", json_integer(rec->rule.rule->line));
     json_object_set_new(line, "p_hit", json_real(rec->p_hit));
     json_object_set_new(line, "action", json_string(qg_action_name(action)));
     if (rec->view.shadow)
@@ -79,6 +82,12 @@ static void write_verdict(const qg_stream_record *rec, qg_action action)
 static void end_turn(qg_stream_record *rec)
 {
     if (rec->role) {
+        bool by_rule = qg_stream_rule_decides(&rec->rule, rec->says.severity);
+        if (by_rule) {
+            rec->says.severity = rec->rule.rule->severity;
+            rec->says.category = rec->rule.rule->category;
+            rec->says.flagged = qg_stream_rule_hits(&rec->rule, &rec->view);
+        }
         qg_action action =
             rec->says.flagged ? qg_policy_action(&rec->view, rec->says.severity, rec->says.category)
                               : QG_ACTION_ALLOW;
@@ -88,6 +97,7 @@ static void end_turn(qg_stream_record *rec)
                                    .severity = rec->says.severity,
                                    .category = rec->says.category,
                                    .action = action,
+                                   .by_rule = by_rule,
                                    .shadow = rec->view.shadow,
                                    .prompt_tokens = rec->n_tokens,
                                    .cached_tokens = rec->n_cached - rec->n_cached_before,
@@ -95,7 +105,7 @@ static void end_turn(qg_stream_record *rec)
                                    .compute_seconds = (double)rec->compute_us / 1e6,
                                });
         if (rec->srv->audit)
-            write_verdict(rec, action);
+            write_verdict(rec, action, by_rule);
     }
     new_turn(rec);
 }
@@ -117,12 +127,24 @@ static void take_flag(qg_stream_flag *says, const qg_token *t, qg_phase phase)
     says->category = t->category;
 }
 
-static void take_token(qg_stream_record *rec, const qg_token *t)
+/* What the rules say about a turn is part of it, also where the model says nothing. */
+static void take_rule(qg_stream_record *rec, const qg_stream_rule *rule)
+{
+    if (rule->rule && !rec->role)
+        rec->role = rule->role;
+    if (rec->role && rule->role && strcmp(rec->role, rule->role) == 0)
+        rec->rule = *rule;
+}
+
+static void take_token(qg_stream_record *rec, const qg_token *t, const qg_stream_said *said)
 {
     qg_phase phase = phase_of(t->role);
-    if (rec->role && phase != phase_of(rec->role))
+    const char *role = phase == QG_PHASE_RESPONSE ? "assistant" : "user";
+    if (rec->role && strcmp(role, rec->role) != 0)
         end_turn(rec);
-    rec->role = phase == QG_PHASE_RESPONSE ? "assistant" : "user";
+    rec->role = role;
+    take_rule(rec, &said->ended);
+    take_rule(rec, &said->now);
     take_flag(t->final ? &rec->says : &rec->provisional, t, phase);
     if (!t->final)
         return;
@@ -135,18 +157,35 @@ static void take_token(qg_stream_record *rec, const qg_token *t)
         end_turn(rec);
 }
 
-void qg_stream_record_result(qg_stream_record *rec, const qg_append *a, const qg_stream_result *r)
+/* Whether a token of a turn of this role is in r. */
+static bool judges(const qg_stream_result *r, const char *role)
+{
+    for (size_t i = 0; i < r->n_tokens; i++)
+        if (strcmp(r->tokens[i].role, role) == 0)
+            return true;
+    return false;
+}
+
+void qg_stream_record_result(qg_stream_record *rec, const qg_append *a, const qg_stream_result *r,
+                             const qg_stream_said *said)
 {
     if (!rec->srv || !r)
         return;
+    if (said->failed != QG_OK)
+        qg_metrics_failure(rec->srv->metrics, phase_of(said->now.role), said->failed, true);
+    take_rule(rec, said->ended.role ? &said->ended : &said->now);
     rec->queued_us += r->queued_us;
     rec->compute_us += r->compute_us;
     rec->n_cached = r->n_cached;
     rec->provisional = (qg_stream_flag){.first = -1};
     for (size_t i = 0; i < r->n_tokens; i++)
-        take_token(rec, &r->tokens[i]);
+        take_token(rec, &r->tokens[i], said);
     bool left = rec->role && a->role && strcmp(a->role, rec->role) != 0;
-    if (a->end || left)
+    if (left)
+        end_turn(rec);
+    if (said->ended.role && !judges(r, said->now.role))
+        take_rule(rec, &said->now);
+    if (a->end)
         end_turn(rec);
 }
 
@@ -172,6 +211,7 @@ void qg_stream_record_rollback(qg_stream_record *rec, int32_t index)
         write_line(rec, line);
     }
     rec->provisional = (qg_stream_flag){.first = -1};
+    rec->rule = (qg_stream_rule){0};
     if (rec->says.first >= index)
         rec->says = rec->provisional;
 }

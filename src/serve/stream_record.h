@@ -4,6 +4,7 @@
 #define QG_SERVE_STREAM_RECORD_H
 
 #include "serve/serve_priv.h"
+#include "serve/stream_rules.h"
 #include "svc/trace.h"
 
 typedef struct qg_stream_flag {
@@ -28,6 +29,7 @@ typedef struct qg_stream_record {
     const char *role; /* of the tokens so far: "user" or "assistant"; NULL = none is judged yet */
     qg_stream_flag says;        /* its final tokens */
     qg_stream_flag provisional; /* those of the last result */
+    qg_stream_rule rule;        /* what the policy's rules say about it */
     double p_hit;               /* highest of its tokens, by the labels that are hits */
     int32_t n_tokens;
     int32_t n_cached, n_cached_before; /* found in the prefix cache: in all, and before the turn */
@@ -39,9 +41,9 @@ typedef struct qg_stream_record {
 void qg_stream_record_begin(qg_stream_record *rec, qg_server *srv, const qg_http_req *req);
 /* A further request of the same conversation. */
 void qg_stream_record_request(qg_stream_record *rec, const qg_http_req *req);
-/* What an append came to; NULL is fine. */
+/* What an append came to; a NULL result is fine. */
 void qg_stream_record_result(qg_stream_record *rec, const qg_append *append,
-                             const qg_stream_result *result);
+                             const qg_stream_result *result, const qg_stream_said *said);
 /* An append to a turn of this role (NULL = the open one's) failed with rc. */
 void qg_stream_record_failure(qg_stream_record *rec, const char *role, qg_status rc);
 /* The token at index and what follows it was forgotten. */

@@ -294,6 +294,7 @@ static bool on_more(void *ud)
     t->last = *r;
     t->last.n_tokens = 0;
     t->last.tokens = NULL;
+    t->said.ended_news = t->said.now_news = false;
     t->empty = false;
     qg_stream_result_free(t->result);
     t->result = NULL;
@@ -308,8 +309,9 @@ static void note(qg_talk *t)
     qg_stream_op *op = &t->op;
     if (op->rolled)
         qg_stream_record_rollback(&op->record, op->rollback);
+    t->said = op->rules.said;
     if (op->status == QG_OK)
-        qg_stream_record_result(&op->record, &op->append, op->result);
+        qg_stream_record_result(&op->record, &op->append, op->result, &t->said);
     else
         qg_stream_record_failure(&op->record, op->append.role, op->status);
 }

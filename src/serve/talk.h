@@ -40,6 +40,7 @@ struct qg_talk {
     const char *role;         /* of the turn, NULL = none yet */
     qg_stream_result *result; /* being shown */
     qg_stream_result last;    /* the one before, without its tokens: shown for an empty piece */
+    qg_stream_said said;      /* of the append that is shown */
     size_t step;
     int64_t n_lines;
     bool first;    /* no line was read yet */

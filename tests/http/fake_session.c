@@ -318,6 +318,21 @@ qg_status qg_session_rollback(qg_session *s, int32_t position, qg_err *err)
     return rc;
 }
 
+qg_status qg_session_turn(qg_session *s, const char **role, char **text, size_t *n, qg_err *err)
+{
+    static const char *const roles[] = {"user", "assistant", "system"};
+    (void)err;
+    pthread_mutex_lock(&s->lock);
+    *role = NULL;
+    for (size_t i = 0; i < QG_COUNT(roles) && s->open; i++)
+        if (strcmp(s->role, roles[i]) == 0)
+            *role = roles[i];
+    *n = s->open ? s->text.n : 0;
+    *text = qg_memdup0(s->text.p ? s->text.p : "", *n);
+    pthread_mutex_unlock(&s->lock);
+    return QG_OK;
+}
+
 qg_status qg_session_submit(qg_session *s, const qg_append *a, qg_stream_done_fn *done, void *ud,
                             qg_err *err)
 {

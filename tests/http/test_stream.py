@@ -92,7 +92,8 @@ def test_answers_come_while_the_request_is_open(server):
     assert talk.answer.headers["content-type"] == "application/x-ndjson"
     assert [(t["index"], t["final"], t["flagged"]) for t in tokens] == [
         (1, True, False), (2, True, False), (3, False, False)]
-    assert summary == {"role": "assistant", "n_tokens": 4, "n_cached": 0, "n_provisional": 1,
+    assert summary == {"role": "assistant", "n_tokens": 4, "n_cached": 0, "n_provisional": 1, "source": "stream",
+                       "rule_line": None, "action": "allow",
                        "flagged": False, "first_flagged_index": -1, "range": None, "severity": "Safe",
                        "category": None}
     talk.say({"content": "om"})
