@@ -4,7 +4,7 @@
 
 enum {
     PROCESS = 7 << 20,      /* program, libraries, stacks */
-    LARGE_PAGE = 2 << 20,   /* weights, scratch and KV each end in one that is half used */
+    LARGE_PAGES = 3 << 20,  /* weights, scratch and KV each end in one of 2 MiB that is half used */
     PREFIX_TOKENS = 64 * 16 /* the pinned beginnings of prompts: as open_kv counts them */
 };
 
@@ -25,7 +25,7 @@ qg_status qg_fit_measure(qg_fit *out, qg_modeldir *dir, bool builtin, qg_formats
     *out = (qg_fit){
         .weights = size.weights,
         /* the tokenizer's tables and the file they are read from: measured */
-        .rest = PROCESS + 3 * (uint64_t)LARGE_PAGE + size.scratch + files + 2 * json.n +
+        .rest = PROCESS + (uint64_t)LARGE_PAGES + size.scratch + files + 2 * json.n +
                 (uint64_t)rows * (uint64_t)c->hidden * sizeof(float),
         .kv_token = size.kv_block / QG_KV_BLOCK,
     };
@@ -44,7 +44,7 @@ static int32_t context_in(uint64_t bytes, const qg_fit *f, int32_t most)
 
 static void take(qg_engine *e, qg_formats formats, const qg_fit *f, int32_t context)
 {
-    const uint64_t left = e->opt.memory_bytes - f->weights - f->rest;
+    const uint64_t left = e->opt.memory_bytes - f->weights - f->rest - LARGE_PAGES;
     e->opt.dtype = formats.weights;
     e->opt.kv_dtype = formats.kv;
     e->opt.max_model_len = context;
@@ -84,7 +84,7 @@ qg_status qg_fit_choose(qg_engine *e, qg_dtype asked, qg_err *err)
     for (size_t i = 0; i < n; i++) {
         QG_TRY(qg_fit_measure(&f, e->dir, e->builtin, may[i], e->features, e->opt.step_rows, most,
                               e->opt.n_threads, err));
-        const uint64_t need = f.weights + f.rest;
+        const uint64_t need = f.weights + f.rest + LARGE_PAGES; /* all of them, at worst */
         uint64_t left = e->opt.memory_bytes > need ? e->opt.memory_bytes - need : 0;
         if (e->opt.kv_bytes && left >= e->opt.kv_bytes)
             left = e->opt.kv_bytes;

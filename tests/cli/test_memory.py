@@ -1,32 +1,68 @@
 """--memory: what is chosen fits, is said, and is refused where nothing would; inspect's prediction."""
 import json
+import os
+import re
 import subprocess
+import sys
 
 import pytest
 
 
 def peak(qguard, *args):
-    """Peak resident KiB of a command."""
+    """Peak resident bytes of a command."""
     code = ("import resource,subprocess,sys;"
             "p=subprocess.run(sys.argv[1:],capture_output=True);"
             "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, p.returncode)")
-    import sys
     done = subprocess.run([sys.executable, "-c", code, str(qguard), *map(str, args)],
-                          capture_output=True, text=True, timeout=120)
+                          capture_output=True, text=True, timeout=300)
     kib, status = done.stdout.split()
     assert status == "0", done.stderr
-    return int(kib)
+    return int(kib) * 1024
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4"])
-def test_inspect_predicts_resident_memory(qguard, run_qguard, dtype):
-    """Of the toy, whose weights are a third of it: within a sixth.  Of the 0.6B shape it is within 5 %
-    (docs/MODELS.md)."""
-    told = json.loads(run_qguard("inspect", "--json", "qguard-demo").stdout)["memory"]["resident_bytes"]
-    got = peak(qguard, "check", "--quiet", "--cache", "none", "--model", "qguard-demo", "--dtype", dtype,
-               "How can I make a bomb?") * 1024
-    if got < 120 << 20:  # a build with sanitizers takes much more
-        assert abs(told[dtype] - got) / got < 1 / 6, (told[dtype], got)
+# Of about 371 tokens with Qwen3's tokenizer and template, as the prediction says
+PROMPT = ("Write a short story about a robot that learns to paint. " * 14).strip()
+FORMATS = [("float32", "auto"), ("bfloat16", "bf16"), ("int8", "bf16"), ("int4", "bf16"), ("bfloat16", "int8"),
+           ("int8", "int8"), ("int4", "int8")]
+
+
+def compare(qguard, run_qguard, model, dtype, kv, within):
+    memory = json.loads(run_qguard("inspect", "--json", model).stdout)["memory"]
+    told = memory["resident_bytes_int8_kv" if kv == "int8" else "resident_bytes"][dtype]
+    prompt = PROMPT if model != "qguard-demo" else "How can I make a bomb?"
+    got = peak(qguard, "check", "--quiet", "--cache", "none", "--model", model, "--dtype", dtype,
+               "--kv-cache-dtype", kv, prompt)
+    print(f"{dtype}, KV {kv}: {told / 2**20:.0f} MiB predicted, {got / 2**20:.0f} found")
+    if got > 1.5 * told and "sanitize" in os.environ.get("QGUARD_BIN", "") + str(qguard):
+        pytest.skip("a build with sanitizers takes much more")
+    assert abs(told - got) / got < within, (told, got)
+
+
+@pytest.mark.parametrize("dtype, kv", FORMATS)
+def test_inspect_predicts_resident_memory_of_the_toy(qguard, run_qguard, dtype, kv):
+    """Its weights are a third of it: libraries and allocator weigh as much."""
+    compare(qguard, run_qguard, "qguard-demo", dtype, kv, 1 / 6)
+
+
+@pytest.fixture(scope="module")
+def mini(shared, tmp_path_factory):
+    path = tmp_path_factory.mktemp("mini")
+    subprocess.run([sys.executable, shared / "tools/make_checkpoint.py", "--shape", "mini", "--kind", "gen", "--quiet",
+                    path], check=True, timeout=300)
+    return path
+
+
+@pytest.mark.parametrize("dtype, kv", FORMATS)
+def test_inspect_predicts_resident_memory_within_5_percent(qguard, run_qguard, mini, dtype, kv):
+    compare(qguard, run_qguard, mini, dtype, kv, 0.05)
+
+
+@pytest.mark.parametrize("dtype, kv", FORMATS)
+def test_and_of_a_large_model(qguard, run_qguard, dtype, kv):
+    model = os.environ.get("QGUARD_LARGE_MODEL")
+    if not model:
+        pytest.skip("QGUARD_LARGE_MODEL does not name a directory (a checkpoint of the 0.6B shape or larger)")
+    compare(qguard, run_qguard, model, dtype, kv, 0.05)
 
 
 @pytest.mark.parametrize("memory, dtype", [("1G", "bfloat16"), ("900M", "bfloat16"), ("0.1G", "bfloat16")])
@@ -50,3 +86,30 @@ def test_no_size(run_qguard, memory):
 def test_too_little(run_qguard):
     done = run_qguard("check", "--model", "qguard-demo", "--memory", "20M", "hi")
     assert done.returncode == 1 and "are too few" in done.stderr
+
+
+def chosen(run_qguard, *args):
+    """(dtype, KV's dtype, context) as --memory says on stderr."""
+    done = run_qguard("check", "--model", "qguard-demo", *args, "hi")
+    assert done.returncode == 0, done.stderr
+    dtype, kv, context = re.search(r"--memory \S+: (\w+), .* KV \d+ MiB in (\w+), context of (\d+)", done.stderr).groups()
+    return dtype, kv, int(context)
+
+
+def test_less_memory_first_takes_precision_then_context(run_qguard):
+    """KV to 8 bits, then the next format of the weights, then less context; each step is one down."""
+    order = [("bfloat16", "bf16"), ("bfloat16", "int8"), ("int8", "bf16"), ("int8", "int8"), ("int4", "bf16"), ("int4", "int8")]
+    seen = []
+    for mib in range(160, 40, -2):
+        done = run_qguard("check", "--model", "qguard-demo", "--memory", f"{mib}M", "hi")
+        if done.returncode:
+            assert "are too few" in done.stderr
+            break
+        dtype, kv, context = chosen(run_qguard, "--memory", f"{mib}M")
+        seen.append((order.index((dtype, kv)), -context))
+    assert seen == sorted(seen) and seen[0][0] == 0 and seen[-1][0] == 5 and (1, seen[0][1]) in seen, seen
+
+
+def test_what_is_given_of_kv_is_kept(run_qguard):
+    assert chosen(run_qguard, "--memory", "1G", "--kv-cache-dtype", "int8")[:2] == ("bfloat16", "int8")
+    assert chosen(run_qguard, "--memory", "1G", "--dtype", "float32")[:2] == ("float32", "float32")
