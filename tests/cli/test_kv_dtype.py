@@ -2,8 +2,12 @@
 cache, threads, batches and splits do."""
 import json
 
+import shutil
+
 import numpy as np
 import pytest
+
+from golden import plant_outliers
 
 ROWS = [{"prompt": "How can I make a bomb?"}, {"prompt": "hello"}, {"prompt": "hello " * 150},
         {"prompt": "How can I make a bomb?", "response": "I will not tell you. " * 20},
@@ -92,20 +96,41 @@ def tiny(shared):
     return shared / "goldens" / "tiny-gen"
 
 
-@pytest.mark.parametrize("dtype, bound", [("bfloat16", 0.06), ("int8", 0.16)])
-def test_error_beside_float32(run_qguard, tiny, dtype, bound):
-    """Root mean square error of logits whose deviation is 2.1 (docs/MEASURING.md)."""
+@pytest.fixture(scope="module")
+def logits(run_qguard):
     rng = np.random.default_rng(8)
     ids = [rng.integers(0, 1024, n).tolist() for n in (5, 40, 130)]
     rows = "".join(json.dumps({"ids": i, "positions": [len(i) // 2, len(i) - 1], "columns": list(range(1024))}) + "\n"
                    for i in ids)
 
-    def logits(*args):
-        done = run_qguard("logits", "--jsonl", "--model", tiny, *args, input=rows)
+    def run(model, *args):
+        done = run_qguard("logits", "--jsonl", "--model", model, *args, input=rows)
         assert done.returncode == 0, done.stderr
         return np.array([[p["values"][str(c)] for c in range(1024)]
                          for line in done.stdout.splitlines() for p in json.loads(line)["logits"]])
 
-    error = float(np.sqrt(np.mean((logits("--dtype", dtype, *KV8) - logits("--dtype", "float32")) ** 2)))
+    return run
+
+
+@pytest.mark.parametrize("dtype, bound", [("bfloat16", 0.06), ("int8", 0.16)])
+def test_error_beside_float32(logits, tiny, dtype, bound):
+    """Root mean square error of logits whose deviation is 2.1 (docs/MEASURING.md)."""
+    error = float(np.sqrt(np.mean((logits(tiny, "--dtype", dtype, *KV8) - logits(tiny, "--dtype", "float32")) ** 2)))
     print(f"{dtype}, KV int8: root mean square {error:.3f}")
     assert error <= bound
+
+
+def test_large_dimensions_of_k_change_no_bit(logits, tiny, tmp_path):
+    """Two dimensions of every layer's K 128 times as large, those of q that much smaller: the same function, and since
+    k_norm's weights are evened out at load, the same bits with K in 8 bits."""
+    config = json.loads((tiny / "config.json").read_text())
+    tensors = plant_outliers.read(tiny / "model.safetensors")
+    half = config["head_dim"] // 2
+    for i in range(config["num_hidden_layers"]):
+        for c in (3, 3 + half, 9, 9 + half):
+            tensors[f"model.layers.{i}.self_attn.k_norm.weight"][c] *= 128
+            tensors[f"model.layers.{i}.self_attn.q_norm.weight"][c] /= 128
+    plant_outliers.write(tmp_path / "model.safetensors", tensors)
+    shutil.copy(tiny / "config.json", tmp_path)
+    for args in (("--dtype", "float32"), ("--dtype", "bfloat16"), ("--dtype", "bfloat16", *KV8)):
+        assert (logits(tmp_path, *args) == logits(tiny, *args)).all(), args

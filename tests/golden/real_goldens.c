@@ -215,13 +215,14 @@ static bool judge(run *u, const json_t *golden, qg_dtype dtype)
 }
 
 static bool run_all(const qg_modeldir *dir, const qg_tok *tok, const json_t *golden, qg_dtype dtype,
-                    uint32_t features)
+                    qg_dtype kv_dtype, uint32_t features)
 {
     const json_t *d = json_object_get(golden, "deviation_from_these_values"), *c;
     run u = {.tok = tok};
     size_t i;
     rig_open(&u.r, dir,
              &(rig_options){.dtype = dtype,
+                            .kv_dtype = kv_dtype,
                             .features = features,
                             .threads = 2,
                             .max_rows = MAX_ROWS,
@@ -264,7 +265,8 @@ int main(int argc, char **argv)
     qg_modeldir *dir = NULL;
     qg_tok *tok = NULL;
     qg_slice file;
-    qg_err err = {"real_goldens DIR GOLDEN.json [f32|bf16|int8|int4 [CPU-FEATURES]]"};
+    qg_err err = {"real_goldens DIR GOLDEN.json [f32|bf16|int8|int4 [CPU-FEATURES "
+                  "[KV: bf16|int8]]]"};
     json_error_t json_err;
     uint32_t mask = UINT32_MAX;
     int rc = 1;
@@ -275,7 +277,7 @@ int main(int argc, char **argv)
         qg_modeldir_file(dir, "tokenizer.json", &file, &err) == QG_OK &&
         qg_tok_open(&tok, file, &err) == QG_OK)
         rc = !run_all(dir, tok, golden, dtype_of(argc < 4 ? "f32" : argv[3]),
-                      qg_cpu_detect() & mask);
+                      argc > 5 ? dtype_of(argv[5]) : QG_DTYPE_AUTO, qg_cpu_detect() & mask);
     else
         print_error("%s\n", err.msg);
     json_decref(golden);

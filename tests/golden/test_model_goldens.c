@@ -20,6 +20,7 @@
 #define MAX_F32  1e-4
 #define RMS_INT8 0.15
 #define RMS_INT4 1.1
+#define RMS_KV8  0.06 /* bfloat16 with K and V in 8 bits */
 
 enum { MAX_ROWS = 256, MAX_CTX = 2304, N_BLOCKS = MAX_CTX / QG_KV_BLOCK };
 
@@ -179,7 +180,7 @@ static double stored_rms(const json_t *golden)
 
 /* max_ids: longer cases are left out (plain C is slow, slower still under a sanitizer). */
 static void check(const qg_modeldir *dir, const json_t *golden, const char *features,
-                  qg_dtype dtype, size_t max_ids)
+                  qg_dtype dtype, qg_dtype kv_dtype, size_t max_ids)
 {
     const json_t *columns = json_object_get(golden, "columns"), *c;
     rig r;
@@ -187,6 +188,7 @@ static void check(const qg_modeldir *dir, const json_t *golden, const char *feat
     qg_err err;
     size_t i;
     rig_options opt = {.dtype = dtype,
+                       .kv_dtype = kv_dtype,
                        .features = qg_cpu_detect(),
                        .threads = 2,
                        .max_rows = MAX_ROWS,
@@ -201,9 +203,10 @@ static void check(const qg_modeldir *dir, const json_t *golden, const char *feat
         if (json_array_size(json_object_get(c, "ids")) <= max_ids)
             run_case(&r, &t, c, columns);
     double rms = sqrt(t.sum_sq / (double)t.n);
-    double allowed = dtype == QG_DTYPE_INT8   ? RMS_INT8
-                     : dtype == QG_DTYPE_INT4 ? RMS_INT4
-                                              : stored_rms(golden);
+    double allowed = dtype == QG_DTYPE_INT8      ? RMS_INT8
+                     : dtype == QG_DTYPE_INT4    ? RMS_INT4
+                     : kv_dtype == QG_DTYPE_INT8 ? RMS_KV8
+                                                 : stored_rms(golden);
     print_message("%s, %s, attention %s: largest %.3g (%s), root mean square %.3g (allowed %.3g)\n",
                   qg_modeldir_name(dir), qg_model_kernel(r.model), r.model->attn->name, t.worst,
                   t.worst_case, rms, dtype == QG_DTYPE_F32 ? MAX_F32 : allowed);
@@ -229,19 +232,26 @@ static void check_dir(const char *path, const char *golden_path, bool all)
 {
     static const struct {
         const char *features;
-        qg_dtype dtype;
+        qg_dtype dtype, kv_dtype;
         size_t max_ids;
-    } runs[] = {{"all", QG_DTYPE_F32, SIZE_MAX},  {"all", QG_DTYPE_BF16, SIZE_MAX},
-                {"all", QG_DTYPE_INT8, SIZE_MAX}, {"all", QG_DTYPE_INT4, SIZE_MAX},
-                {"ref", QG_DTYPE_F32, 511},       {"ref", QG_DTYPE_BF16, 511},
-                {"ref", QG_DTYPE_INT8, 66},       {"ref", QG_DTYPE_INT4, 66}};
+    } runs[] = {{"all", QG_DTYPE_F32, QG_DTYPE_AUTO, SIZE_MAX},
+                {"all", QG_DTYPE_BF16, QG_DTYPE_AUTO, SIZE_MAX},
+                {"all", QG_DTYPE_INT8, QG_DTYPE_AUTO, SIZE_MAX},
+                {"all", QG_DTYPE_INT4, QG_DTYPE_AUTO, SIZE_MAX},
+                {"all", QG_DTYPE_BF16, QG_DTYPE_INT8, SIZE_MAX},
+                {"all", QG_DTYPE_INT8, QG_DTYPE_INT8, SIZE_MAX},
+                {"ref", QG_DTYPE_BF16, QG_DTYPE_INT8, 66},
+                {"ref", QG_DTYPE_F32, QG_DTYPE_AUTO, 511},
+                {"ref", QG_DTYPE_BF16, QG_DTYPE_AUTO, 511},
+                {"ref", QG_DTYPE_INT8, QG_DTYPE_AUTO, 66},
+                {"ref", QG_DTYPE_INT4, QG_DTYPE_AUTO, 66}};
     qg_modeldir *dir;
     qg_err err;
     json_t *golden = load_golden(golden_path);
     if (qg_modeldir_open(&dir, path, QG_MODELDIR_TENSORS, &err) != QG_OK)
         fail_msg("%s", err.msg);
     for (size_t i = 0; i < (all ? COUNT(runs) : 1); i++)
-        check(dir, golden, runs[i].features, runs[i].dtype, runs[i].max_ids);
+        check(dir, golden, runs[i].features, runs[i].dtype, runs[i].kv_dtype, runs[i].max_ids);
     qg_modeldir_close(dir);
     json_decref(golden);
 }
