@@ -2,6 +2,7 @@
 B ?= build
 J ?= $(shell nproc)
 PREFIX ?= /usr/local
+PYJOBS ?= 1
 PY = $(B)/venv/bin/python
 SHARED ?= $(abspath ../shared)
 ifneq ($(wildcard $(SHARED)/goldens),)
@@ -31,8 +32,8 @@ setup-check: all
 	@tools/setup check lint
 	@tools/venv $(B)/venv
 
-check: setup-check build-asan ## run all tests; ends with `N passed, N failed`
-	@$(PY) tools/check --build $(B) --build $(B)/asan:unit,fuzz --pytest
+check: setup-check build-asan ## run all tests; ends with `N passed, N failed` (PYJOBS=2: Python tests in two processes)
+	@$(PY) tools/check --build $(B) --build $(B)/asan:unit,fuzz --pytest --jobs $(PYJOBS)
 
 check-clients: setup-check ## the heavier tests with real clients
 	@tools/setup clients

@@ -7,7 +7,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "http"), str(HERE)]
-from heavy import BOMB, SAFE, environment, without_proxies  # noqa: E402
+from heavy import BOMB, PATIENCE_S, SAFE, environment, without_proxies  # noqa: E402
 from wire import Server  # noqa: E402
 
 pytestmark = pytest.mark.heavy
@@ -26,7 +26,7 @@ def test_classes(qguard):
     guard = Server([str(qguard), "serve", "--port", "0", "--quiet", "--api-key", "k"])
     try:
         done = subprocess.run([python, "-c", SCRIPT, f"http://127.0.0.1:{guard.port}", SAFE, BOMB],
-                              env=without_proxies(), capture_output=True, text=True, timeout=300)
+                              env=without_proxies(), capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode == 0, done.stderr[-2000:]
         assert done.stdout.splitlines() == ["[True, False]"] * 2
     finally:

@@ -8,7 +8,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "http"), str(HERE)]
-from heavy import BOMB, SAFE, environment, without_proxies  # noqa: E402
+from heavy import BOMB, PATIENCE_S, SAFE, environment, without_proxies  # noqa: E402
 from wire import Server  # noqa: E402
 
 pytestmark = pytest.mark.heavy
@@ -40,7 +40,7 @@ def apply(qguard, tmp_path_factory):
     def run(source, *texts, key="k"):
         env = without_proxies(GUARD_KEY=key, AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b", AWS_EC2_METADATA_DISABLED="true", AWS_MAX_ATTEMPTS="1")
         done = subprocess.run([python, script, f"http://127.0.0.1:{guard.port}", source, *texts], env=env, capture_output=True,
-                              text=True, timeout=170)
+                              text=True, timeout=PATIENCE_S)
         assert done.returncode == 0, done.stderr[-2000:]
         return json.loads(done.stdout)
 

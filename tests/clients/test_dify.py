@@ -12,7 +12,7 @@ import requests
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "http"), str(HERE)]
-from heavy import BOMB, SAFE, SAYS, environment, without_proxies  # noqa: E402
+from heavy import BOMB, PATIENCE_S, SAFE, SAYS, environment, without_proxies  # noqa: E402
 from wire import Server  # noqa: E402
 
 KEY = "a-long-key"
@@ -58,7 +58,7 @@ def plugin(guard, tmp_path_factory):
     script.write_text(SCRIPT)
 
     def ask(what, text=""):
-        done = subprocess.run([python, script, guard, what, text], env=without_proxies(), capture_output=True, text=True, timeout=170)
+        done = subprocess.run([python, script, guard, what, text], env=without_proxies(), capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout.split("SAID:")[1].strip()
 

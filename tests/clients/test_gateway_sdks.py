@@ -13,7 +13,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "http"), str(HERE)]
 import chat_upstream  # noqa: E402
 from chat_upstream import SAYS  # noqa: E402
-from heavy import BOMB, SAFE, environment, litellm_proxy, without_proxies  # noqa: E402
+from heavy import BOMB, PATIENCE_S, SAFE, environment, litellm_proxy, without_proxies  # noqa: E402
 from wire import Server  # noqa: E402
 
 LITELLM = """
@@ -148,7 +148,7 @@ def test_anthropic(url, upstream, how):
 
     def ask(model, text):
         done = subprocess.run([python, HERE / "gateway_anthropic.py", url, model, text, how], env=without_proxies(),
-                              capture_output=True, text=True, timeout=120)
+                              capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode == 0, done.stderr[-2000:]
         return json.loads(done.stdout)
 

@@ -7,7 +7,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "http"), str(HERE)]
-from heavy import BOMB, SAFE, SAYS, environment, start_model, without_proxies  # noqa: E402
+from heavy import BOMB, PATIENCE_S, SAFE, SAYS, environment, start_model, without_proxies  # noqa: E402
 from wire import Server  # noqa: E402
 
 pytestmark = pytest.mark.heavy
@@ -57,7 +57,7 @@ def said(qguard, tmp_path_factory):
     def ask(what, text, name="good"):
         done = subprocess.run([python, script, f"http://127.0.0.1:{guard.port}", f"http://127.0.0.1:{model.server_address[1]}",
                                what, name, text], env=without_proxies(LANGSMITH_TRACING="false"), capture_output=True, text=True,
-                              timeout=170)
+                              timeout=PATIENCE_S)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout.split("SAID:")[1].strip()
 

@@ -7,7 +7,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "http"), str(HERE)]
-from heavy import BOMB, SAFE, SAYS, environment, start_model, without_proxies  # noqa: E402
+from heavy import BOMB, PATIENCE_S, SAFE, SAYS, environment, start_model, without_proxies  # noqa: E402
 from wire import Server  # noqa: E402
 
 pytestmark = pytest.mark.heavy
@@ -23,7 +23,7 @@ def reply(qguard):
         done = subprocess.run(
             [python, HERE / "nemo_rails.py", f"http://127.0.0.1:{guard.port}", f"http://127.0.0.1:{model.server_address[1]}",
              "guard-model", rail, text], env=without_proxies(NEMO_GUARDRAILS_TELEMETRY="0"), capture_output=True,
-            text=True, timeout=300)
+            text=True, timeout=PATIENCE_S)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout.split("REPLY:")[1].strip()
 
