@@ -204,6 +204,7 @@ static qg_status submit_messages(qg_relay *r, const qg_message *list, size_t n, 
     request.messages = list;
     request.n_messages = n;
     request.deadline_us = r->gen_due_us;
+    qg_job **place = r->gen_long ? &r->gen_long->handles[r->gen_long->next] : NULL;
     qg_relay_ref(r);
     qg_status rc = atomic_load(&r->gen_unwanted)
                        ? qg_fail(err, QG_ERR_CANCELLED, "nobody waits for it")
@@ -212,8 +213,8 @@ static qg_status submit_messages(qg_relay *r, const qg_message *list, size_t n, 
         qg_relay_unref(r);
         return rc;
     }
-    if (r->gen_long)
-        r->gen_long->handles[r->gen_long->next] = job;
+    if (place) /* the back may be at the next window by now */
+        *place = job;
     atomic_store(&r->gen_job, job);
     if (atomic_load(&r->gen_unwanted)) /* since then; whoever is second sees the other */
         qg_cancel(job);

@@ -169,7 +169,7 @@ def test_a_slow_watcher_holds_nobody(upstream, watched):
     how many events it lost."""
     piece = "y" * 4000
     g = watched(upstream(saying(*[piece] * 60)), max_model_len=1 << 20,
-                write_ms=600000)
+                write_ms=600000, judge_ms=60000)
     s = socket.socket()
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
     s.connect(("127.0.0.1", g.port))
