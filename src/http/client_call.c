@@ -17,6 +17,13 @@ const char *qg_client_cause_name(qg_client_cause cause)
     return (size_t)cause < QG_COUNT(names) ? names[cause] : "unknown";
 }
 
+/* A call that ends early takes its connection along: this curl resets no stream of HTTP/2 when it
+ * drops one, and the server would go on with an answer that nobody reads. */
+static void break_connection(qg_client_call *call)
+{
+    curl_easy_setopt(call->easy, CURLOPT_FORBID_REUSE, 1L);
+}
+
 /* ---- what curl tells --------------------------------------------------------------------------
  */
 
@@ -40,6 +47,8 @@ static bool header_block_ended(qg_client_call *call)
     if (call->redirecting || !call->events->head)
         return true;
     call->refused = !call->events->head(call->ud, call, call->status);
+    if (call->refused)
+        break_connection(call);
     return !call->refused;
 }
 
@@ -74,6 +83,8 @@ static size_t on_body(char *p, size_t size, size_t n, void *ud)
     }
     call->n_bytes += n;
     call->refused = !call->events->data(call->ud, p, n);
+    if (call->refused)
+        break_connection(call);
     return call->refused ? 0 : n;
 }
 
@@ -105,8 +116,10 @@ static void unlink_call(qg_client_call *call)
 void qg_client_call_end(qg_client_call *call, qg_client_cause cause, const char *sentence)
 {
     qg_client_end end = {.cause = cause, .status = call->status, .n_bytes = call->n_bytes};
-    if (cause != QG_CLIENT_WHOLE)
+    if (cause != QG_CLIENT_WHOLE) {
         qg_fail(&end.err, QG_ERR_IO, "%s", sentence);
+        break_connection(call);
+    }
     call->ended = true;
     curl_multi_remove_handle(call->client->multi, call->easy);
     unlink_call(call);
