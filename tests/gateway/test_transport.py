@@ -406,7 +406,8 @@ def test_bytes_behind_an_answer_are_not_the_next_clients(upstream, gateway):
     g = gateway(upstream(script))
     for word in ("split", "now", "late"):
         for _ in range(3):
-            assert g.ask(word, stream=False).text == "all is well"
+            answer = g.ask(word, stream=False)
+            assert answer.status == 200 and answer.text == "all is well", (word, answer.body)
             time.sleep(0.3 if word == "late" else 0)
 
 
