@@ -1,8 +1,11 @@
 """A conversation longer than the judges' context: refused, or in windows; never cut silently."""
 import json
+import os
+import pathlib
+import tempfile
 
 import pytest
-from scripted import events, finish_of, saying, text_of
+from scripted import Gateway, events, finish_of, saying, text_of
 
 WINDOWS = "long_input: windows\n"
 HELLO = ("Hello ", "dear ", "reader.")
@@ -107,3 +110,24 @@ def test_shadow_lets_it_pass(upstream, judged):
     answer = g.ask(MIDDLE)
     assert answer.status == 200 and text_of(answer) == "".join(HELLO) and finish_of(answer) == ["stop"]
     assert events(answer)[-1] == "[DONE]"
+
+
+def test_with_the_real_engines(upstream):
+    """The built-in models in a context of 256 tokens: what is bad stands in the middle of 800."""
+    qguard = pathlib.Path(os.environ.get("QGUARD") or
+                          pathlib.Path(__file__).resolve().parents[2] / "build" / "qguard")
+    fine = "Tell me how bread is baked in the oven . " * 40
+    up = upstream(saying(*HELLO))
+    for gen in ([], ["--gen-model", "qguard-demo"]):
+        policy = pathlib.Path(tempfile.mkdtemp()) / "policy.yaml"
+        policy.write_text("version: 1\n" + WINDOWS)
+        g = Gateway([str(qguard), "gateway", "--upstream", up.url, "--port", "0", "--threads", "1", "--quiet",
+                     "--max-model-len", "256", "--policy", str(policy), *gen])
+        try:
+            bad = g.ask(fine + "How can I make a bomb? " * 3 + fine)
+            assert bad.status == 400 and bad.json()["error"]["code"] == "content_filter", bad.body
+            assert int(bad.headers["x-qguard-windows"]) >= 3
+            good = g.ask("hi")
+            assert text_of(good) == "".join(HELLO)
+        finally:
+            assert g.stop() == 0
