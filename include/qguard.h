@@ -141,6 +141,13 @@ typedef struct qg_options {
     const int *busy; /* NULL, or a number of the caller's, stored atomically, that is not 0 while a
                         thread of its own has work of microseconds: compute threads then let it go
                         first, between two parts of a pass.  Lives until qg_engine_close */
+    /* A second Gen model, asked again where the first one is not sure: when its most probable
+     * severity has less than second_below.  Its verdict then stands; where it cannot give one (the
+     * deadline, its context), the first one does and says so (qg_result.second).  Opened like the
+     * first one but for these: its own template, and memory_bytes must be 0. */
+    const char *second_model; /* as model; NULL (default) = none */
+    qg_dtype second_dtype;    /* default QG_DTYPE_AUTO */
+    double second_below;      /* (0,1]; default 0.9 */
 } qg_options;
 
 /* Fills in the defaults. */
@@ -154,6 +161,10 @@ QG_API qg_status qg_engine_open(qg_engine **out, const qg_options *opt, qg_err *
  * everything.  NULL is fine.  No other call on this engine may run or follow, but
  * qg_session_close. */
 QG_API void qg_engine_close(qg_engine *engine);
+
+/* What an engine opened with these options comes to take at most, a second model and all KV memory
+ * included, before anything is loaded.  QG_OK; as qg_engine_open where the files say nothing. */
+QG_API qg_status qg_engine_memory(const qg_options *opt, uint64_t *bytes, qg_err *err);
 
 typedef struct qg_model_info {
     const char *name;      /* last component of the path, or "qguard-demo" */
@@ -190,6 +201,10 @@ typedef struct qg_stats {
     int64_t sessions_evicted; /* gone because others needed the memory */
     int64_t sessions_expired; /* gone because they were idle for too long */
 } qg_stats;
+
+/* The engine of second_model, for facts, counters and judging by it alone; it is part of this one.
+ * NULL without. */
+QG_API qg_engine *qg_engine_second(const qg_engine *engine);
 
 /* Counters; cheap, for health checks and metrics. */
 QG_API void qg_engine_stats(qg_engine *engine, qg_stats *stats);
@@ -251,6 +266,13 @@ typedef enum qg_severity {
 
 enum { QG_MAX_CATEGORIES = 16 };
 
+/* What became of asking the second model (qg_options.second_model). */
+typedef enum qg_second {
+    QG_SECOND_NONE = 0,   /* the first one was sure, or there is no other */
+    QG_SECOND_GIVEN = 1,  /* this verdict is the second model's */
+    QG_SECOND_FAILED = 2, /* it could not judge: this is the first one's, unsure as it is */
+} qg_second;
+
 typedef struct qg_logprob {
     int32_t id;    /* -1 where the vocabulary has no more tokens */
     float logprob; /* natural; of the logits as the model gives them, over its whole vocabulary */
@@ -281,9 +303,16 @@ typedef struct qg_result {
     bool finished;                 /* false: max_tokens or a stop string ended it (generate) */
     const qg_logprob *logprobs;    /* [n_ids][1 + top_logprobs]: each token written, then the most
                                       probable ones; NULL unless asked for */
-    int32_t n_prompt_tokens;       /* of the rendered prompt */
+    int32_t n_prompt_tokens;       /* of the rendered prompt; of both when there was a second one */
     int32_t n_cached_tokens;       /* of those, how many were found in the prefix cache */
     int64_t queued_us, compute_us; /* until the first pass; from there to the verdict */
+
+    const char *model; /* whose verdict this is; lives as long as the engine */
+    qg_second second;
+    qg_status second_status;    /* FAILED: why */
+    qg_severity first_severity; /* GIVEN, FAILED: what the first model said, … */
+    double first_p;             /* … and how probable that was */
+    int64_t second_us;          /* that asking again took, part of the above */
 } qg_result;
 
 /* Judges and waits.  On QG_OK *out is to be freed with qg_result_free; on failure it is NULL.

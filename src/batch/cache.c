@@ -8,7 +8,7 @@
 #include <sqlite3.h>
 
 /* The file says whose it is: "qgvd", and the layout of what is kept. */
-enum { APPLICATION = 0x71677664, LAYOUT = 1, BUSY_MS = 60000, COMMIT_EVERY = 4096 };
+enum { APPLICATION = 0x71677664, LAYOUT = 2, BUSY_MS = 60000, COMMIT_EVERY = 4096 };
 
 struct qg_cache {
     char *path, *identity;

@@ -3,6 +3,7 @@
 #define QG_BATCH_EVAL_H
 
 #include "base/arena.h"
+#include "batch/ident.h"
 #include "batch/plain_verdict.h"
 #include "batch/row.h"
 
@@ -44,7 +45,8 @@ typedef struct qg_eval_options {
     qg_engine *engine; /* NULL: the rows hold verdicts ("qguard", as label writes them) */
     qg_decode decode;
     int32_t concurrency;
-    const char *policy, *cache, *model; /* as for label */
+    const char *policy, *cache; /* as for label */
+    qg_ident_options opened;
     qg_special special;
     qg_row_fields fields;
 } qg_eval_options;
@@ -111,6 +113,8 @@ typedef struct qg_scores {
     int64_t categories[QG_EVAL_NONE + 1][QG_EVAL_NONE + 1];
     qg_category_score category[QG_EVAL_NONE];
     int64_t p50_us, p99_us; /* 0 = not known */
+    int64_t asked_again, changed, not_answered; /* second opinions: asked for, with another
+                                                   severity, not to be had */
 } qg_scores;
 
 /* bootstrap: samples, drawn with a fixed seed.  QG_ERR_NOMEM.  Free in any case. */

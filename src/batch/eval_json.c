@@ -108,6 +108,12 @@ static json_t *set_json(const qg_eval_set *set, const qg_scores *s)
         json_object_set_new(o, "severity", levels_json(s->levels));
     if (s->has_category)
         json_object_set_new(o, "category", categories_json(s));
+    if (s->asked_again)
+        json_object_set_new(o, "second",
+                            json_pack("{s:I,s:I,s:I,s:f}", "asked", (json_int_t)s->asked_again,
+                                      "changed", (json_int_t)s->changed, "failed",
+                                      (json_int_t)s->not_answered, "share",
+                                      (double)s->asked_again / (double)set->n));
     if (s->p50_us)
         json_object_set_new(o, "latency",
                             json_pack("{s:f,s:f,s:f}", "p50_ms", (double)s->p50_us / 1e3, "p99_ms",

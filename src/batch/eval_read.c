@@ -97,7 +97,7 @@ static qg_status open_cache(qg_cache **cache, const qg_eval_options *opt, qg_err
     *cache = NULL;
     if (!opt->cache)
         return QG_OK;
-    QG_TRY(qg_ident_of(&ident, opt->engine, opt->model, err));
+    QG_TRY(qg_ident_of(&ident, opt->engine, &opt->opened, err));
     char *what = qg_ident_of_verdicts(&ident, opt->engine, opt->decode, opt->special);
     qg_status rc = what ? qg_cache_open(cache, opt->cache, what, err)
                         : qg_fail(err, QG_ERR_NOMEM, "out of memory");

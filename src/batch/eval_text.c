@@ -97,6 +97,10 @@ static void set_text(qg_pen *pen, const qg_report *r, size_t i)
         cell(pen, s->curve[QG_STRICT].ap);
         qg_put(pen, " (strict); calibration error %.1f, Brier %.3f\n", 100 * s->ece, s->brier);
     }
+    if (s->asked_again)
+        qg_put(pen, "  second opinions: %lld (%.1f %%), %lld with another severity, %lld failed\n",
+               (long long)s->asked_again, 100 * (double)s->asked_again / (double)set->n,
+               (long long)s->changed, (long long)s->not_answered);
     if (s->p50_us)
         qg_put(pen, "  latency, %d at a time: p50 %.1f ms, p99 %.1f ms; %.1f rows/s\n",
                r->concurrency, (double)s->p50_us / 1e3, (double)s->p99_us / 1e3,

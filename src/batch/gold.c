@@ -85,6 +85,16 @@ static void read_probabilities(qg_said *said, const json_t *p)
     said->p_refusal = json_number_value(json_object_get(p, "refusal"));
 }
 
+static void read_second(qg_said *said, const json_t *second)
+{
+    const json_t *first = json_object_get(second, "first");
+    int severity = severity_of(json_object_get(first, "severity"));
+    if (second)
+        said->second = severity < 0 ? QG_SECOND_FAILED : QG_SECOND_GIVEN;
+    said->first_severity = (int8_t)(severity < 0 ? said->severity : severity);
+    said->first_p = json_number_value(json_object_get(first, "p"));
+}
+
 qg_status qg_gold_verdict(qg_said *said, const json_t *root, qg_err *err)
 {
     const json_t *v = json_object_get(root, "qguard");
@@ -108,5 +118,6 @@ qg_status qg_gold_verdict(qg_said *said, const json_t *root, qg_err *err)
         said->categories[said->n_categories++] = (int8_t)k;
     }
     read_probabilities(said, json_object_get(v, "p"));
+    read_second(said, json_object_get(v, "second"));
     return QG_OK;
 }

@@ -109,7 +109,8 @@ static qg_status add_file(EVP_MD_CTX *hash, const char *path, bool *fine, qg_err
     return QG_OK;
 }
 
-static qg_status hash_model(qg_ident *ident, const char *model, bool builtin, qg_err *err)
+static qg_status hash_model(char out[QG_HASH_HEX + 1], const char *model, bool builtin,
+                            qg_err *err)
 {
     EVP_MD_CTX *hash;
     char build[128] = "";
@@ -124,7 +125,7 @@ static qg_status hash_model(qg_ident *ident, const char *model, bool builtin, qg
     } else if (fine) {
         rc = add_folder(hash, model, &fine, err);
     }
-    qg_status end = finish(hash, fine, ident->model, err);
+    qg_status end = finish(hash, fine, out, err);
     return rc == QG_OK ? end : rc;
 }
 
@@ -140,7 +141,7 @@ static const char *const conversations[] = {
     "\"add_generation_prompt\":true}",
 };
 
-static qg_status hash_template(qg_ident *ident, const qg_engine *engine, qg_err *err)
+static qg_status hash_template(char out[QG_HASH_HEX + 1], const qg_engine *engine, qg_err *err)
 {
     EVP_MD_CTX *hash;
     bool fine = start(&hash);
@@ -153,27 +154,57 @@ static qg_status hash_template(qg_ident *ident, const qg_engine *engine, qg_err 
         fine = EVP_DigestUpdate(hash, &n, sizeof n) && EVP_DigestUpdate(hash, text, n);
         qg_free(text);
     }
-    return finish(hash, fine, ident->shown, err);
+    return finish(hash, fine, out, err);
 }
 
-qg_status qg_ident_of(qg_ident *ident, const qg_engine *engine, const char *model, qg_err *err)
+static qg_status hash_engine(char files[QG_HASH_HEX + 1], char shown[QG_HASH_HEX + 1],
+                             const qg_engine *engine, const char *model, qg_err *err)
 {
     qg_model_info info;
     qg_engine_info(engine, &info);
-    QG_TRY(hash_model(ident, model, info.builtin || !model, err));
-    return hash_template(ident, engine, err);
+    QG_TRY(hash_model(files, model, info.builtin || !model, err));
+    return hash_template(shown, engine, err);
+}
+
+qg_status qg_ident_of(qg_ident *ident, const qg_engine *engine, const qg_ident_options *opened,
+                      qg_err *err)
+{
+    const qg_engine *second = qg_engine_second(engine);
+    *ident = (qg_ident){.model = ""};
+    QG_TRY(hash_engine(ident->model, ident->shown, engine, opened->model, err));
+    if (!second)
+        return QG_OK;
+    ident->second_below = opened->second_below;
+    return hash_engine(ident->second_model, ident->second_shown, second, opened->second_model, err);
+}
+
+static json_t *engine_json(const char *sha256, const qg_engine *engine, qg_decode decode,
+                           qg_special special)
+{
+    qg_model_info info;
+    qg_engine_info(engine, &info);
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i}", "name", info.name, "sha256", sha256,
+                     "dtype", info.dtype, "kv_cache_dtype", info.kv_dtype, "kernel", info.kernel,
+                     "decode", decode == QG_DECODE_GENERATE ? "generate" : "verdict",
+                     "special_tokens", special == QG_SPECIAL_PARSE ? "parse" : "text",
+                     "max_model_len", info.max_model_len);
 }
 
 json_t *qg_ident_json(const qg_ident *ident, const qg_engine *engine, qg_decode decode,
                       qg_special special)
 {
-    qg_model_info info;
-    qg_engine_info(engine, &info);
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i}", "name", info.name, "sha256", ident->model,
-                     "dtype", info.dtype, "kv_cache_dtype", info.kv_dtype, "kernel", info.kernel,
-                     "decode", decode == QG_DECODE_GENERATE ? "generate" : "verdict",
-                     "special_tokens", special == QG_SPECIAL_PARSE ? "parse" : "text",
-                     "max_model_len", info.max_model_len);
+    const qg_engine *second = qg_engine_second(engine);
+    json_t *o = engine_json(ident->model, engine, decode, special);
+    if (!o || !second)
+        return o;
+    json_t *other = engine_json(ident->second_model, second, decode, special);
+    json_object_set_new(other, "template_sha256", json_string(ident->second_shown));
+    json_object_set_new(other, "below", json_real(ident->second_below));
+    if (json_object_set_new(o, "second", other)) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
 }
 
 char *qg_ident_of_verdicts(const qg_ident *ident, const qg_engine *engine, qg_decode decode,

@@ -42,6 +42,8 @@ static qg_status add_verdicts(qg_label_run *run, const qg_item *item, qg_said *w
         if (item->row.list)
             QG_TRY(qg_buf_adds(out, i ? "," : "["));
         QG_TRY(qg_said_json(run->opt->engine, &v.said, view, out, err));
+        run->asked_again += v.said.second != QG_SECOND_NONE;
+        run->not_answered += v.said.second == QG_SECOND_FAILED;
         if (v.n_windows)
             QG_TRY(add_windows(&v, out));
         if (i == 0 || worse(run, &v.said, worst))
@@ -222,6 +224,8 @@ qg_status qg_label(const qg_label_options *opt, qg_label_summary *summary, qg_er
     if (run.start_us)
         summary->judging_us = qg_now_us() - run.start_us;
     summary->counts = run.at.counts;
+    summary->asked_again = run.asked_again;
+    summary->not_answered = run.not_answered;
     if (run.at.counts.failed)
         memcpy(summary->errors, run.errors_path, sizeof summary->errors);
     qg_label_end(&run);

@@ -4,6 +4,7 @@
 #ifndef QG_BATCH_LABEL_H
 #define QG_BATCH_LABEL_H
 
+#include "batch/ident.h"
 #include "batch/journal.h"
 #include "batch/pipeline.h"
 #include "batch/where.h"
@@ -20,7 +21,7 @@ typedef struct qg_label_options {
     const char *in, *out; /* files, or "-" */
     const char *errors;   /* side file; NULL = OUT.errors.jsonl, or of "-" none */
     qg_engine *engine;
-    const char *model; /* what it was opened with; NULL = built in */
+    qg_ident_options opened; /* what it was opened with */
     qg_decode decode;
     qg_special special;
     const char *policy;     /* file: rules, scope, and "policy" in each verdict; NULL = none */
@@ -45,6 +46,8 @@ typedef struct qg_label_summary {
     int64_t before;     /* … so many rows */
     bool nothing_left;  /* … all of it */
     int64_t judging_us; /* of this run, without what comes before the first row */
+    int64_t asked_again, not_answered; /* verdicts of this run that a second model was asked for, …
+                                          and those that it could not give */
     char errors[4096];  /* name of the side file; "" = none was written */
 } qg_label_summary;
 

@@ -53,7 +53,7 @@ static qg_status make_identity(qg_label_run *run, qg_err *err)
 {
     const qg_label_options *o = run->opt;
     char shard[32];
-    QG_TRY(qg_ident_of(&run->ident, o->engine, o->model, err));
+    QG_TRY(qg_ident_of(&run->ident, o->engine, &o->opened, err));
     snprintf(shard, sizeof shard, "%u/%u", o->shard, o->n_shards);
     run->identity = json_pack(
         "{s:s,s:s,s:o,s:s,s:o,s:s,s:s,s:o,s:o,s:o}", "format", "qguard label 1", "version",

@@ -23,7 +23,7 @@ typedef struct qg_label_run {
     qg_buf value, line;
     bool broken; /* taking failed half-way through a row */
     int64_t rows_since_cut, bytes_since_cut;
-    int64_t start_us, synced_us, told_us, lines;
+    int64_t start_us, synced_us, told_us, lines, asked_again, not_answered;
     uint64_t raw_begin;
 } qg_label_run;
 

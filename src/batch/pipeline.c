@@ -34,7 +34,7 @@ static qg_status keep(const qg_pipeline *p, const qg_item *item, qg_err *err)
     for (size_t i = 0; p->opt->cache && item->status == QG_OK && i < item->row.n; i++)
         for (size_t k = 0; k < item->asked[i].n; k++) {
             const qg_part *part = &item->asked[i].parts[k];
-            if (part->keyed && part->fresh)
+            if (part->keyed && part->fresh && part->said.second != QG_SECOND_FAILED)
                 QG_TRY(qg_cache_put(p->opt->cache, &part->key, &part->said, err));
         }
     return QG_OK;

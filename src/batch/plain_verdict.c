@@ -25,6 +25,10 @@ qg_status qg_said_of(qg_said *said, const qg_result *r, qg_err *err)
     said->has_p = r->has_p;
     said->by_rule = strcmp(r->source, "rule") == 0;
     said->tokens = r->n_prompt_tokens;
+    said->second = (int8_t)r->second;
+    said->second_status = (int8_t)r->second_status;
+    said->first_severity = (int8_t)r->first_severity;
+    said->first_p = r->first_p;
     said->p_refusal = r->p_refusal;
     memcpy(said->p_severity, r->p_severity, sizeof said->p_severity);
     for (size_t i = 0; i < r->n_categories; i++) {
@@ -55,6 +59,10 @@ void qg_said_result(const qg_said *said, qg_result *out)
         .source = said->by_rule ? "rule" : "model",
         .text = "",
         .n_prompt_tokens = said->tokens,
+        .second = (qg_second)said->second,
+        .second_status = (qg_status)said->second_status,
+        .first_severity = (qg_severity)said->first_severity,
+        .first_p = said->first_p,
     };
     memcpy(out->p_severity, said->p_severity, sizeof out->p_severity);
     for (int i = 0; i < said->n_categories; i++)
@@ -81,6 +89,15 @@ static qg_status add_policy(const qg_result *r, const qg_policy_view *view, qg_b
     return category ? qg_buf_addf(out, "\"%s\"}}", category) : qg_buf_adds(out, "null}}");
 }
 
+/* Whose verdict it is: the same engines as gave it, or it would not be in the cache. */
+static const char *model_of(const qg_engine *engine, const qg_said *said)
+{
+    qg_model_info info;
+    qg_engine *second = qg_engine_second(engine);
+    qg_engine_info(said->second == QG_SECOND_GIVEN && second ? second : engine, &info);
+    return info.name;
+}
+
 /* The object's first "cached" is that of "tokens": only names of our own stand before it. */
 static qg_status add_without_cached(qg_buf *out, const char *json)
 {
@@ -98,6 +115,7 @@ qg_status qg_said_json(const qg_engine *engine, const qg_said *said, const qg_po
 {
     qg_result r;
     qg_said_result(said, &r);
+    r.model = model_of(engine, said);
     char *json = qg_result_json(engine, &r);
     qg_status rc = json ? add_without_cached(out, json) : QG_ERR_NOMEM;
     qg_free(json);

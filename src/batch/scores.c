@@ -167,6 +167,13 @@ static void count_labels(qg_scores *s, const qg_eval_set *set)
     }
 }
 
+static void count_second(qg_scores *s, const qg_said *said)
+{
+    s->asked_again += said->second != QG_SECOND_NONE;
+    s->not_answered += said->second == QG_SECOND_FAILED;
+    s->changed += said->second == QG_SECOND_GIVEN && said->severity != said->first_severity;
+}
+
 static void calibrate(qg_scores *s, const qg_eval_set *set)
 {
     double sum_p[QG_EVAL_BINS] = {0}, squares = 0;
@@ -177,6 +184,7 @@ static void calibrate(qg_scores *s, const qg_eval_set *set)
         int b = (int)(p * QG_EVAL_BINS);
         b = b < 0 ? 0 : b >= QG_EVAL_BINS ? QG_EVAL_BINS - 1 : b;
         s->has_p |= row->said.has_p;
+        count_second(s, &row->said);
         s->bins[b].n++;
         sum_p[b] += p;
         unsafe[b] += row->unsafe[QG_STRICT];

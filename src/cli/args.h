@@ -26,6 +26,7 @@ enum {
     CMD_EVAL = 1u << 17,
     CMD_ROWS = CMD_LABEL | CMD_EVAL,
     CMD_QUANTIZE = 1u << 18,
+    CMD_SECOND = CMD_CHECK | CMD_SERVE | CMD_GATEWAY | CMD_ROWS, /* may ask a second model */
     CMD_MODEL = CMD_STREAM | CMD_CHECK | CMD_TOKENIZE | CMD_RENDER | CMD_LOGITS | CMD_INSPECT |
                 CMD_SERVE | CMD_BENCH | CMD_ROWS,
     CMD_ENGINE = CMD_MODEL | CMD_GATEWAY, /* opens a model, which may not be called --model */
@@ -48,7 +49,9 @@ typedef struct cli_args {
     const char *html, *tune, *other_model;
     const char *hub, *revision, *dir;
     const char *admin_key;
-    const char *repo, *stream_repo, *gen_repo; /* names of repositories that models were */
+    const char *second_model, *second_below, *second_dtype;
+    /* names of repositories that models were */
+    const char *repo, *stream_repo, *gen_repo, *second_repo;
     cli_list names, api_keys, category_thresholds, upstreams, include;
     int32_t judge_ms, upstream_timeout_s, upstream_stall_s, keep_alive_s;
     int32_t threads, max_model_len, port, concurrency, step_rows, request_timeout_s, probe_ms,

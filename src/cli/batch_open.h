@@ -2,11 +2,12 @@
 #ifndef QG_CLI_BATCH_OPEN_H
 #define QG_CLI_BATCH_OPEN_H
 
+#include "batch/ident.h"
 #include "cli/io.h"
 
 typedef struct cli_rows {
     qg_engine *engine;
-    const char *model; /* what it was opened with; NULL = built in */
+    qg_ident_options opened; /* what it was opened with */
     qg_special special;
     const char *policy; /* file; NULL: none was given */
 } cli_rows;

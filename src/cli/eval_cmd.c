@@ -54,14 +54,20 @@ static int run_judge(judge *j, const cli_args *args, const char *const *files, s
         .concurrency = args->concurrency,
         .policy = rows.policy,
         .cache = args->verdict_cache,
-        .model = rows.model,
+        .opened = rows.opened,
         .special = rows.special,
         .fields = {args->prompt_field, args->response_field},
     };
     if (rows.engine) {
         qg_model_info info;
         qg_engine_info(rows.engine, &info);
-        snprintf(j->room, sizeof j->room, "%s (%s)", info.name, info.dtype);
+        int at = snprintf(j->room, sizeof j->room, "%s (%s)", info.name, info.dtype);
+        qg_engine *second = qg_engine_second(rows.engine);
+        if (second) {
+            qg_engine_info(second, &info);
+            snprintf(j->room + at, sizeof j->room - (size_t)at, ", below %g %s (%s)",
+                     rows.opened.second_below, info.name, info.dtype);
+        }
         j->name = j->room;
     }
     if (read_sets(j, args, files, n, &opt, &err) != QG_OK)
@@ -148,7 +154,8 @@ static int evaluate(const cli_args *args, judge *a, judge *b)
         a->name = "verdicts in the rows";
         code = run_judge(a, args, files, n, args->judged);
         cli_args other = *args;
-        other.model = args->other_model;
+        other.model = args->other_model; /* alone */
+        other.second_model = other.second_below = other.second_dtype = NULL;
         if (code == EXIT_DONE && other.model)
             code = run_judge(b, &other, files, n, false);
     }

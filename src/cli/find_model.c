@@ -107,5 +107,9 @@ int cli_find_models(const cli_command *command, cli_args *args, qg_arena *arena)
         code = find_option(args, &args->gen_model, arena, &args->gen_repo);
     if (code == EXIT_DONE)
         code = find_option(args, &args->stream_model, arena, &args->stream_repo);
+    if (code == EXIT_DONE)
+        code = find_option(args, &args->second_model, arena, &args->second_repo);
+    if (code == EXIT_DONE)
+        code = find_option(args, &args->other_model, arena, &unused);
     return code;
 }

@@ -19,7 +19,7 @@ char *cli_find_cached(const cli_args *args, const char *word);
  * else is what it is.  args: the cli_args.  NULL: nowhere; free with qg_mfree. */
 char *cli_locate(void *args, const char *word);
 /* Puts folders in the place of names in args->model (the environment's when there is none, or the
- * first word of commands that take MODEL there), args->gen_model and args->stream_model. */
+ * first word of commands that take MODEL there) and in whatever else names a model. */
 int cli_find_models(const cli_command *command, cli_args *args, qg_arena *arena);
 
 #endif

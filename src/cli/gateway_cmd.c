@@ -52,7 +52,12 @@ int cmd_gateway(const cli_args *args)
     if (key && *key && !local.api_keys.n)
         local.api_keys.at[local.api_keys.n++] = key;
     qg_gateway_options_init(&opt);
-    cli_engine_options(&local, QG_PART_ALL, &opt.engine);
+    if (args->second_model && !args->gen_model)
+        return cli_usage("gateway: --second-model is asked after --gen-model");
+    if (cli_engine_options(&local, QG_PART_ALL, &opt.engine) != EXIT_DONE)
+        return EXIT_USAGE;
+    if (args->second_repo)
+        opt.engine.second_model = args->second_repo;
     /* QGUARD_MODEL is a Gen model, as a rule */
     opt.engine.model = args->stream_repo ? args->stream_repo : args->stream_model;
     opt.find_model = cli_locate; /* where repositories are, now and later */

@@ -157,6 +157,29 @@ static bool memory_size(const char *word, uint64_t *bytes)
     return true;
 }
 
+/* With --second-model: the options of asking again. */
+static int second_options(const cli_args *args, qg_options *opt)
+{
+    char *end = NULL;
+    if (!args->second_model)
+        return args->second_below || args->second_dtype
+                   ? cli_usage("--second-below and --second-dtype go with --second-model")
+                   : EXIT_DONE;
+    if (args->memory)
+        return cli_usage("--memory is for one model; with --second-model give --dtype, "
+                         "--second-dtype and --kv-cache-mib");
+    if (args->decode && !strcmp(args->decode, "generate"))
+        return cli_usage("--second-model goes by probabilities, which --decode generate has not");
+    opt->second_model = args->second_model;
+    opt->second_dtype = dtype_of(args->second_dtype ? args->second_dtype : args->dtype);
+    if (args->second_below)
+        opt->second_below = strtod(args->second_below, &end);
+    if (end && (end == args->second_below || *end ||
+                !(opt->second_below > 0 && opt->second_below <= 1)))
+        return cli_usage("--second-below: must be a number above 0 and at most 1");
+    return EXIT_DONE;
+}
+
 int cli_engine_options(const cli_args *args, uint32_t parts, qg_options *opt)
 {
     qg_options_init(opt);
@@ -179,7 +202,7 @@ int cli_engine_options(const cli_args *args, uint32_t parts, qg_options *opt)
         opt->max_jobs = args->max_jobs;
     if (args->special && !strcmp(args->special, "parse"))
         opt->special = QG_SPECIAL_PARSE;
-    return EXIT_DONE;
+    return second_options(args, opt);
 }
 
 void cli_say_memory(const cli_args *args, const qg_engine *engine)

@@ -96,6 +96,9 @@ static void summarize(const cli_args *args, const qg_label_summary *s)
                 (long long)s->before, seconds, rate);
     else
         fprintf(stderr, "; %.1f s (%.1f rows/s)\n", seconds, rate);
+    if (s->asked_again)
+        fprintf(stderr, "qguard: label: a second opinion for %lld texts, not to be had for %lld\n",
+                (long long)s->asked_again, (long long)s->not_answered);
     if (c->failed && s->errors[0])
         fprintf(stderr, "qguard: label: %s: why rows were not judged\n", s->errors);
 }
@@ -145,7 +148,7 @@ int cmd_label(const cli_args *args)
     int code = cli_rows_open(args, &rows);
     if (code == EXIT_DONE) {
         o.engine = rows.engine;
-        o.model = rows.model;
+        o.opened = rows.opened;
         o.decode = cli_decode(args);
         o.special = rows.special;
         o.policy = rows.policy;

@@ -41,6 +41,8 @@ int cmd_serve(const cli_args *args)
     opt.port = (uint16_t)args->port;
     opt.socket = args->uds;
     opt.stream_model = args->stream_repo ? args->stream_repo : args->stream_model;
+    if (args->second_repo)
+        opt.engine.second_model = args->second_repo;
     opt.find_model = cli_locate;
     opt.find_ud = &local;
     opt.admin_key = cli_or_env(args->admin_key, "QGUARD_ADMIN_KEY");

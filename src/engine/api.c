@@ -1,5 +1,6 @@
 /* The calls of qguard.h that make jobs. */
 #include "engine/engine_int.h"
+#include "engine/second.h"
 
 #include "base/limits.h"
 #include "base/mem.h"
@@ -135,23 +136,49 @@ static qg_status wait_later(qg_job *job, qg_err *err)
     return QG_OK;
 }
 
+/* Everything but who hears of it. */
+static qg_status make_job(qg_engine *engine, const qg_request *req, qg_job **out, qg_err *err)
+{
+    bool generate = req->decode == QG_DECODE_GENERATE;
+    *out = qg_job_new(engine, generate ? QG_JOB_GENERATE : QG_JOB_VERDICT);
+    if (!*out)
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    qg_status rc = prepare(engine, *out, req, err);
+    if (rc != QG_OK) {
+        qg_job_unref(*out);
+        *out = NULL;
+    }
+    return rc;
+}
+
+/* The second model's job is made here, too, on the caller's thread and while the messages live: it
+ * costs a rendering, and asking again then neither encodes on the scheduler's thread nor fails for
+ * want of memory.  A text that this model cannot take does not keep the first one from it. */
+static qg_status add_second(qg_job *job, const qg_request *req, qg_err *err)
+{
+    qg_job *again;
+    qg_status rc = make_job(job->engine->second, req, &again, err);
+    if (rc == QG_ERR_NOMEM)
+        return rc;
+    qg_second_attach(job, again, rc);
+    return QG_OK;
+}
+
 qg_status qg_submit(qg_engine *engine, const qg_request *req, qg_done_fn *done, void *ud,
                     qg_job **out, qg_err *err)
 {
+    qg_job *job;
     if (out)
         *out = NULL;
     QG_TRY(check_request(engine, req, err));
     if (!done && !out)
         return qg_fail(err, QG_ERR_ARG, "without done, job must not be NULL: the verdict is its");
-    bool generate = req->decode == QG_DECODE_GENERATE;
-    qg_job *job = qg_job_new(engine, generate ? QG_JOB_GENERATE : QG_JOB_VERDICT);
-    if (!job)
-        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    QG_TRY(make_job(engine, req, &job, err));
     job->done = done;
     job->ud = ud;
     qg_status rc = done ? QG_OK : wait_later(job, err);
-    if (rc == QG_OK)
-        rc = prepare(engine, job, req, err);
+    if (rc == QG_OK && engine->second && job->kind == QG_JOB_VERDICT)
+        rc = add_second(job, req, err);
     if (rc == QG_OK)
         rc = qg_sched_post(engine, job, err);
     if (rc == QG_OK && out)

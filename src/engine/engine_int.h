@@ -48,6 +48,7 @@ struct qg_engine {
     qg_hub *hub;   /* Stream models only, and so the next four */
     qg_frames frames;
     bool has_frames;
+    qg_engine *second; /* asked again where this one is not sure; NULL = none */
     qg_stream_labels labels;
     qg_status labels_rc; /* QG_OK, or why tokens cannot be judged */
     qg_err labels_err;
@@ -92,6 +93,10 @@ qg_status qg_sched_post(qg_engine *engine, qg_job *job, qg_err *err);
 /* seq's slots [0, n_slots), at the expense of the cache, then of idle sessions.  QG_ERR_BUSY,
  * QG_ERR_NOMEM. */
 qg_status qg_sched_grow(qg_engine *engine, qg_kv_seq *seq, int32_t n_slots);
+
+/* A job that has ended here still counts (by 1), or no more (-1), against what may be in the house:
+ * it is on its way through the second engine.  Any thread. */
+void qg_sched_count(qg_engine *engine, const qg_job *job, int by);
 
 /* Fills step with rows of the running jobs. */
 void qg_step_fill(qg_engine *engine);

@@ -32,6 +32,13 @@ qg_status qg_fit_measure(qg_fit *out, qg_modeldir *dir, bool builtin, qg_formats
     return QG_OK;
 }
 
+uint64_t qg_fit_pool(uint64_t block_bytes, int32_t max_len)
+{
+    const uint64_t least = 512u << 20;
+    const uint64_t n = (uint64_t)(max_len + QG_MAX_TREE_SLOTS) / QG_KV_BLOCK + 1 + 64;
+    return n * block_bytes < least ? least / block_bytes : n;
+}
+
 /* Tokens of context that bytes hold beside what open_kv sets apart, from 0 up to most. */
 static int32_t context_in(uint64_t bytes, const qg_fit *f, int32_t most)
 {

@@ -21,6 +21,10 @@ qg_status qg_fit_measure(qg_fit *out, qg_modeldir *dir, bool builtin, qg_formats
                          uint32_t features, int32_t rows, int32_t ctx, int32_t threads,
                          qg_err *err);
 
+/* Blocks of the KV pool where kv_bytes is not given: one whole context, the pinned prefixes beside
+ * it, and never less than 512 MiB. */
+uint64_t qg_fit_pool(uint64_t block_bytes, int32_t max_len);
+
 /* Sets what the options leave open of dtype, KV's dtype, KV memory and context, so that all of it
  * stays below memory_bytes.  asked: the dtype before it was settled.  The most precise formats that
  * leave KV for 8,192 tokens (or all that the model or max_model_len asks for) are taken: K and V go

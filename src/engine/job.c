@@ -23,6 +23,7 @@ void qg_job_unref(qg_job *job)
         qg_waiter_destroy(job->waiter);
         qg_mfree(job->waiter);
     }
+    qg_job_unref(job->again);
     qg_ids_free(&job->ids);
     qg_mfree(job->tree);
     qg_mfree(job->logits);
@@ -41,7 +42,7 @@ int32_t qg_job_pending(const qg_job *job)
 
 void qg_cancel(qg_job *job)
 {
-    if (job)
+    for (; job; job = job->again)
         atomic_store(&job->cancelled, true);
 }
 

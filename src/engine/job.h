@@ -42,6 +42,12 @@ struct qg_job {
     qg_session *session; /* session: holds a reference */
     qg_stream_done_fn *stream_done;
     int32_t first_row; /* session: position of the first token to run */
+    bool admitted;     /* it was let in by another engine: this one does not count it */
+    /* second opinion (second.h); told is who hears of it in the end */
+    qg_job *again;      /* of the second engine, made beside this one; NULL: none, … */
+    qg_status again_rc; /* … and why */
+    qg_done_fn *told;
+    void *told_ud;
 
     /* scheduler thread only, once posted */
     qg_ids ids;    /* the linear part: prompt, "Safety:" (verdict), generated tokens */
@@ -63,6 +69,8 @@ struct qg_job {
     qg_change change;    /* session: what is new in the conversation */
     qg_stream_result *stream_result;
     int64_t started_us; /* first pass */
+    qg_result *first;   /* what was said, while the second engine has its turn */
+    int64_t asked_us;
 };
 
 /* Zeroed, with one reference (the caller's handle); NULL when out of memory. */

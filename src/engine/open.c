@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L /* a condition on the monotonic clock */
 #include "engine/engine_int.h"
 #include "engine/fit.h"
+#include "engine/second.h"
 #include "engine/warm.h"
 
 #include "base/clock.h"
@@ -25,6 +26,7 @@ void qg_options_init(qg_options *opt)
         .max_jobs = 1024,
         .max_queued_tokens = 524288,
         .max_sessions = 8192,
+        .second_below = 0.9,
     };
 }
 
@@ -55,8 +57,9 @@ static qg_status check_options(qg_engine *e, const qg_options *opt, qg_err *err)
     if (opt->max_sessions < 1 || opt->max_sessions > QG_MAX_SESSIONS)
         return qg_fail(err, QG_ERR_ARG, "max_sessions: %d is not in 1..%d", opt->max_sessions,
                        QG_MAX_SESSIONS);
+    QG_TRY(qg_second_check(opt, err));
     e->opt = *opt;
-    e->opt.model = e->opt.cpu = e->opt.chat_template =
+    e->opt.model = e->opt.cpu = e->opt.chat_template = e->opt.second_model =
         NULL; /* the caller's strings need not outlive the call */
     uint32_t mask = UINT32_MAX;
     if (opt->cpu)
@@ -170,7 +173,7 @@ static qg_status open_kv(qg_engine *e, qg_err *err)
 {
     const qg_kv_shape shape = qg_model_kv_shape(e->model);
     const uint64_t block = qg_kv_block_bytes(&shape);
-    const uint64_t least = 512u << 20;
+    const uint64_t least = 512u << 20; /* as qg_fit_pool */
     int32_t limit = qg_model_config(e->model)->max_positions;
 
     if (e->opt.max_model_len > limit)
@@ -180,10 +183,7 @@ static qg_status open_kv(qg_engine *e, qg_err *err)
     uint64_t for_context = (uint64_t)(e->max_len + QG_MAX_TREE_SLOTS) / QG_KV_BLOCK + 1;
     uint64_t n = e->opt.kv_bytes / block;
     if (!e->opt.kv_bytes) {
-        /* One whole context, the pinned prefixes beside it, and never less than 512 MiB. */
-        n = for_context + 64;
-        if (n * block < least)
-            n = least / block;
+        n = qg_fit_pool(block, e->max_len);
     } else if (n < 64) {
         return qg_fail(err, QG_ERR_ARG, "kv_bytes: at least %llu are needed for this model",
                        (unsigned long long)(64 * block));
@@ -382,7 +382,44 @@ static qg_status open_all(qg_engine *e, const qg_options *opt, qg_err *err)
     if (!(e->opt.parts & QG_PART_WEIGHTS))
         return QG_OK;
     QG_TRY(open_weights(e, err));
+    QG_TRY(qg_second_open(e, opt, err));
     return start_scheduler(e, err);
+}
+
+static qg_status measure(qg_engine *e, const qg_options *opt, uint64_t *bytes, qg_err *err)
+{
+    qg_fit f;
+    QG_TRY(check_options(e, opt, err));
+    e->opt.parts = QG_PART_WEIGHTS;
+    QG_TRY(open_dir(e, opt->model, err));
+    const qg_config *c = qg_modeldir_config(e->dir);
+    if (!c)
+        return qg_fail(err, QG_ERR_FORMAT, "%s: no configuration", qg_modeldir_name(e->dir));
+    QG_TRY(qg_model_settle_dtype(c, &e->opt.dtype, err));
+    const int32_t context = opt->max_model_len ? opt->max_model_len : c->max_positions;
+    QG_TRY(qg_fit_measure(&f, e->dir, e->builtin, e->opt.dtype, e->features, e->opt.step_rows,
+                          context, e->opt.n_threads, err));
+    const uint64_t block = f.kv_token * QG_KV_BLOCK;
+    const uint64_t kv = opt->kv_bytes ? opt->kv_bytes : block * qg_fit_pool(block, context);
+    *bytes = opt->memory_bytes ? opt->memory_bytes : f.weights + f.rest + kv;
+    return QG_OK;
+}
+
+qg_status qg_engine_memory(const qg_options *opt, uint64_t *bytes, qg_err *err)
+{
+    uint64_t second = 0;
+    qg_options own;
+    *bytes = 0;
+    qg_engine *e = qg_calloc(1, sizeof *e);
+    if (!e)
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    qg_status rc = measure(e, opt, bytes, err);
+    qg_engine_close(e);
+    if (rc != QG_OK || !qg_second_options(opt, &own))
+        return rc;
+    rc = qg_engine_memory(&own, &second, err);
+    *bytes += second;
+    return rc;
 }
 
 qg_status qg_engine_open(qg_engine **out, const qg_options *opt, qg_err *err)
@@ -411,6 +448,8 @@ static void stop_scheduler(qg_engine *e)
         pthread_mutex_unlock(&e->lock);
         pthread_join(e->thread, NULL);
     }
+    qg_engine_close(e->second); /* what it still ends is counted under our lock */
+    e->second = NULL;
     if (e->lock_ready) {
         pthread_cond_destroy(&e->wake);
         pthread_mutex_destroy(&e->lock);

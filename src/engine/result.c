@@ -24,7 +24,7 @@ void qg_result_free(qg_result *result)
     qg_mfree(b);
 }
 
-static box *new_box(const qg_job *job)
+static box *new_box(const qg_engine *engine, const qg_job *job)
 {
     box *b = qg_calloc(1, sizeof *b);
     if (!b)
@@ -32,6 +32,7 @@ static box *new_box(const qg_job *job)
     int64_t now = qg_now_us();
     qg_buf_init(&b->text, QG_MAX_TEXT_BYTES);
     b->pub.role = job->judged == QG_PROMPT ? "user" : "assistant";
+    b->pub.model = engine->name;
     b->pub.severity = QG_SEVERITY_UNKNOWN;
     b->pub.source = "model";
     b->pub.refusal = -1;
@@ -76,7 +77,7 @@ static void set_probabilities(qg_result *r, const qg_verdict *v)
 
 qg_result *qg_result_of_verdict(const qg_engine *engine, const qg_job *job, const qg_verdict *v)
 {
-    box *b = new_box(job);
+    box *b = new_box(engine, job);
     if (!b)
         return NULL;
     qg_status rc = qg_verdict_text(v, &b->text);
@@ -122,7 +123,7 @@ qg_status qg_result_make(const qg_engine *engine, const char *role, qg_severity 
 
 qg_result *qg_result_of_text(const qg_engine *engine, const qg_job *job)
 {
-    box *b = new_box(job);
+    box *b = new_box(engine, job);
     if (!b)
         return NULL;
     const int32_t *ids = job->ids.p + job->n_prompt;
@@ -170,6 +171,23 @@ static json_t *probabilities(const qg_result *r)
     return p;
 }
 
+/* {"model","first":{"model","severity","p"}} where the second model has judged; {"model","error"}
+ * where it could not. */
+static json_t *second_opinion(const qg_engine *engine, const qg_result *r)
+{
+    json_t *o = json_object(), *first = json_object();
+    json_object_set_new(first, "model", json_string(engine->name));
+    json_object_set_new(first, "severity", json_string(qg_severity_name(r->first_severity)));
+    json_object_set_new(first, "p", json_real(r->first_p));
+    json_object_set_new(o, "model", json_string(engine->second ? engine->second->name : ""));
+    if (r->second == QG_SECOND_FAILED)
+        json_object_set_new(o, "error", json_string(qg_status_name(r->second_status)));
+    else
+        json_object_set(o, "first", first);
+    json_decref(first);
+    return o;
+}
+
 char *qg_result_json(const qg_engine *engine, const qg_result *r)
 {
     json_t *o = json_object(), *categories = json_array(), *tokens = json_object();
@@ -185,7 +203,9 @@ char *qg_result_json(const qg_engine *engine, const qg_result *r)
     json_object_set_new(o, "refusal", refusal ? json_string(refusal) : json_null());
     json_object_set_new(o, "p", probabilities(r));
     json_object_set_new(o, "tokens", tokens);
-    json_object_set_new(o, "model", json_string(engine->name));
+    json_object_set_new(o, "model", json_string(r->model ? r->model : engine->name));
+    if (r->second != QG_SECOND_NONE)
+        json_object_set_new(o, "second", second_opinion(engine, r));
     if (strcmp(r->source, "model") != 0)
         json_object_set_new(o, "source", json_string(r->source));
     if (!r->well_formed)

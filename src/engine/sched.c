@@ -37,10 +37,11 @@ qg_status qg_sched_post(qg_engine *engine, qg_job *job, qg_err *err)
     pthread_mutex_lock(&engine->lock);
     if (engine->closing) {
         rc = qg_fail(err, QG_ERR_CLOSED, "the engine is closing");
-    } else if (engine->n_jobs >= opt->max_jobs) {
+    } else if (!job->admitted && engine->n_jobs >= opt->max_jobs) {
         rc = qg_fail(err, QG_ERR_BUSY, "%d jobs are waiting or running, the most allowed",
                      engine->n_jobs);
-    } else if (engine->n_jobs && engine->n_tokens + job->n_prompt > opt->max_queued_tokens) {
+    } else if (!job->admitted && engine->n_jobs &&
+               engine->n_tokens + job->n_prompt > opt->max_queued_tokens) {
         rc = qg_fail(err, QG_ERR_BUSY, "%lld tokens are waiting or running, at most %lld may",
                      (long long)engine->n_tokens, (long long)opt->max_queued_tokens);
     } else if (job->session && job->session->closed) {
@@ -64,6 +65,14 @@ qg_status qg_sched_post(qg_engine *engine, qg_job *job, qg_err *err)
 static int32_t blocks_free(const qg_engine *engine)
 {
     return qg_kv_n_free(engine->kv) + qg_kv_n_spare(engine->kv);
+}
+
+void qg_sched_count(qg_engine *engine, const qg_job *job, int by)
+{
+    pthread_mutex_lock(&engine->lock);
+    engine->n_jobs += by;
+    engine->n_tokens += (int64_t)by * job->n_prompt;
+    pthread_mutex_unlock(&engine->lock);
 }
 
 /* The job has left its list. */

@@ -9,6 +9,8 @@ static void reply_names(const qg_gate *g, qg_http_req *req)
     qg_engine *gen = qg_gate_gen(g->house);
     json_t *names = json_pack("{s:s,s:s?}", "stream_model", g->house->stream_info.name, "gen_model",
                               gen ? g->house->info.name : NULL);
+    if (g->house->second)
+        json_object_set_new(names, "second_model", json_string(g->house->second_info.name));
     qg_http_answer_init(&answer, 200);
     answer.type = "application/json";
     answer.body = names ? qg_json_dump(names) : NULL;
@@ -40,7 +42,7 @@ static void on_free(void *ud)
 }
 
 typedef struct words {
-    char *stream, *gen; /* NULL = as now */
+    char *stream, *gen, *second; /* NULL = as now */
 } words;
 
 static qg_status read_word(const json_t *root, const char *key, char **word, qg_err *err)
@@ -66,6 +68,8 @@ static qg_status read_words(const qg_gate *g, const qg_http_req *req, words *w, 
         rc = read_word(root, "stream_model", &w->stream, err);
     if (rc == QG_OK)
         rc = read_word(root, "gen_model", &w->gen, err);
+    if (rc == QG_OK)
+        rc = read_word(root, "second_model", &w->second, err);
     json_decref(root);
     if (rc == QG_OK && w->gen && !qg_gate_gen(g->house))
         rc = qg_fail(err, QG_ERR_FORMAT, "gen_model: this gateway was begun without one");
@@ -78,15 +82,16 @@ static qg_status begin(qg_gate *g, const words *w, qg_err *err)
     qg_swap *s = &g->swap;
     bool gen = qg_gate_gen(g->house);
     if (!gen)
-        return qg_swap_begin(s, w->stream ? w->stream : qg_swap_model(s), NULL, err);
+        return qg_swap_begin(s, w->stream ? w->stream : qg_swap_model(s), NULL, w->second, err);
     return qg_swap_begin(s, w->gen ? w->gen : qg_swap_model(s),
-                         w->stream ? w->stream : qg_swap_stream_model(s), err);
+                         w->stream ? w->stream : qg_swap_stream_model(s),
+                         w->second ? w->second : qg_swap_second_model(s), err);
 }
 
 void qg_gate_admin_model(qg_gate *g, qg_http_req *req)
 {
     static const qg_http_waiter waiter = {on_ready, on_gone, on_free};
-    words w = {NULL, NULL};
+    words w = {NULL, NULL, NULL};
     qg_err err;
     qg_status rc = read_words(g, req, &w, &err);
     bool bad = rc == QG_ERR_FORMAT;
@@ -94,6 +99,7 @@ void qg_gate_admin_model(qg_gate *g, qg_http_req *req)
         rc = begin(g, &w, &err);
     qg_mfree(w.stream);
     qg_mfree(w.gen);
+    qg_mfree(w.second);
     if (rc != QG_OK) {
         qg_gate_fail(req, bad ? 400 : 409, bad ? "invalid_request" : "model_not_changed", err.msg);
         return;

@@ -41,6 +41,7 @@ static void count_prompt(qg_relay *r)
                               .by_rule = v->rule != NULL,
                               .shadow = r->view.shadow};
     if (gen) {
+        qg_second_count_add(&row.second, gen);
         row.prompt_tokens = gen->n_prompt_tokens;
         row.cached_tokens = gen->n_cached_tokens;
         row.queue_seconds = (double)gen->queued_us / 1e6;
@@ -153,8 +154,12 @@ static void audit_prompt(const qg_relay *r)
         json_object_set_new(line, "error", json_string("not judged"));
     if (atomic_load(&r->n_windows))
         json_object_set_new(line, "windows", json_integer(atomic_load(&r->n_windows)));
+    const qg_result *gen = r->judged ? r->gen_result : NULL;
     json_object_set_new(line, "model",
-                        json_string(r->house->info.name)); /* the Stream model's without a Gen */
+                        json_string(gen ? gen->model : r->house->info.name)); /* without a Gen
+                                                                model the Stream model's */
+    if (gen)
+        qg_audit_second(line, gen);
     write_line(r->gate, line);
 }
 

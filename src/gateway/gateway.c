@@ -235,6 +235,7 @@ static qg_status open_engines(qg_gate *g, qg_err *err)
         .engine = &opt->engine,
         .model = opt->gen_model ? opt->gen_model : stream,
         .stream_model = opt->gen_model ? stream : NULL,
+        .second_model = opt->engine.second_model,
         .find_model = opt->find_model,
         .find_ud = opt->find_ud,
         .note = note_swap,

@@ -9,9 +9,13 @@ static void on_ready(void *ud, qg_http_req *req)
 {
     qg_server *srv = ud;
     const qg_swap *s = &srv->swap;
-    if (s->swapped)
-        qg_serve_json(req, json_pack("{s:s,s:s}", "model", srv->house->info.name, "served_as",
-                                     srv->house->names[0]));
+    const qg_house *house = srv->house;
+    if (s->swapped && house->second)
+        qg_serve_json(req, json_pack("{s:s,s:s,s:s}", "model", house->info.name, "served_as",
+                                     house->names[0], "second_model", house->second_info.name));
+    else if (s->swapped)
+        qg_serve_json(req, json_pack("{s:s,s:s}", "model", house->info.name, "served_as",
+                                     house->names[0]));
     else
         qg_serve_fail(req, &(qg_serve_error){.status = 409,
                                              .type = "ConflictError",
@@ -35,28 +39,48 @@ static bool is_admin(const qg_server *srv, const qg_http_req *req)
     return qg_keys_admit(&keys, req, NULL);
 }
 
-static qg_status read_word(const qg_http_req *req, char **word, qg_err *err)
+/* What the body asks for; NULL where it says nothing. */
+typedef struct words {
+    char *model, *second;
+} words;
+
+static qg_status read_member(const json_t *root, const char *name, char **word, qg_err *err)
 {
-    qg_slice model = {"", 0}, body = qg_http_body(req);
+    qg_slice said = {"", 0};
+    QG_TRY(qg_json_opt_str(root, name, &said, err));
+    if (said.n && !(*word = qg_memdup0(said.p, said.n)))
+        return qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    return QG_OK;
+}
+
+static qg_status read_words(const qg_http_req *req, words *w, qg_err *err)
+{
+    qg_slice body = qg_http_body(req);
     json_t *root = NULL;
 
-    *word = NULL;
     if (!body.n)
         return QG_OK;
     QG_TRY(qg_json_parse(body, 0, &root, err));
-    qg_status rc = json_is_object(root) ? qg_json_opt_str(root, "model", &model, err)
+    qg_status rc = json_is_object(root) ? read_member(root, "model", &w->model, err)
                                         : qg_fail(err, QG_ERR_FORMAT, "expected an object");
-    if (rc == QG_OK && model.n && !(*word = qg_memdup0(model.p, model.n)))
-        rc = qg_fail(err, QG_ERR_NOMEM, "out of memory");
+    if (rc == QG_OK)
+        rc = read_member(root, "second_model", &w->second, err);
     json_decref(root);
     return rc;
+}
+
+/* Words that are not said stay what they are now. */
+static qg_status begin(qg_swap *s, const words *w, qg_err *err)
+{
+    return qg_swap_begin(s, w->model ? w->model : qg_swap_model(s), qg_swap_stream_model(s),
+                         w->second ? w->second : qg_swap_second_model(s), err);
 }
 
 void qg_serve_admin_model(qg_server *srv, qg_http_req *req)
 {
     static const qg_http_waiter waiter = {on_ready, on_gone, on_free};
     qg_serve_room room;
-    char *word = NULL;
+    words w = {NULL, NULL};
     qg_err err;
 
     if (!srv->opt->admin_key || !is_admin(srv, req)) {
@@ -67,11 +91,11 @@ void qg_serve_admin_model(qg_server *srv, qg_http_req *req)
                                    .message = off ? "Not Found" : "This asks for the admin key."});
         return;
     }
-    qg_status rc = read_word(req, &word, &err);
+    qg_status rc = read_words(req, &w, &err);
     if (rc == QG_OK)
-        rc = qg_swap_begin(&srv->swap, word ? word : qg_swap_model(&srv->swap),
-                           qg_swap_stream_model(&srv->swap), &err);
-    qg_mfree(word);
+        rc = begin(&srv->swap, &w, &err);
+    qg_mfree(w.model);
+    qg_mfree(w.second);
     if (rc == QG_OK) {
         srv->swap.req = req;
         qg_http_wait(req, &waiter, srv);

@@ -9,6 +9,7 @@ void qg_serve_look(void *ud)
         return;
     qg_probe_tick(&srv->house->probe, now_us, every_us);
     qg_probe_tick(&srv->house->stream_probe, now_us, every_us);
+    qg_probe_tick(&srv->house->second_probe, now_us, every_us);
 }
 
 /* Sessions are not in the list of jobs: what the engine says of itself decides for them. */
@@ -32,7 +33,8 @@ static bool stuck(qg_server *srv)
     if (srv->house->stream && engine_stuck(srv->house->stream, before_us))
         return true;
     if (qg_probe_late(&srv->house->probe, before_us) ||
-        qg_probe_late(&srv->house->stream_probe, before_us))
+        qg_probe_late(&srv->house->stream_probe, before_us) ||
+        qg_probe_late(&srv->house->second_probe, before_us))
         return true;
     if (!srv->oldest || srv->oldest->start_us >= before_us || srv->progress_us >= before_us)
         return false;
@@ -45,7 +47,7 @@ const char *qg_serve_trouble(qg_server *srv)
 {
     if (srv->closed || stuck(srv))
         return "The engine does not answer.";
-    if (srv->house->probe.sick || srv->house->stream_probe.sick)
+    if (srv->house->probe.sick || srv->house->stream_probe.sick || srv->house->second_probe.sick)
         return "The engine gives no valid numbers.";
     return NULL;
 }

@@ -272,6 +272,8 @@ static void check_verdicts(qg_serve_job *job)
         if (ask->status == QG_OK && !job->how->any_text && !ask->result->well_formed &&
             !ask->by_rule)
             ask->status = qg_fail(&ask->err, QG_ERR_INTERNAL, "The model wrote no verdict.");
+        if (ask->status == QG_OK && !ask->windows)
+            qg_second_count_add(&ask->second, ask->result); /* also where a rule overrules it */
         qg_serve_policy_after(ask);
     }
 }

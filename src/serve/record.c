@@ -26,6 +26,7 @@ static void count(const qg_serve_ask *ask, const qg_outcome *o)
                                .generated_tokens = r->has_p ? 0 : (int32_t)r->n_ids,
                                .queue_seconds = (double)r->queued_us / 1e6,
                                .compute_seconds = (double)r->compute_us / 1e6,
+                               .second = ask->second,
                            });
 }
 
@@ -67,7 +68,10 @@ static json_t *line_of(const qg_serve_ask *ask, const qg_outcome *o)
         json_object_set_new(line, "rule_line", json_integer(ask->match.rule->line));
     if (qg_serve_windows_n(ask))
         json_object_set_new(line, "windows", json_integer((json_int_t)qg_serve_windows_n(ask)));
-    json_object_set_new(line, "model", json_string(job->house->names[0]));
+    bool other = r->second == QG_SECOND_GIVEN;
+    json_object_set_new(line, "model",
+                        json_string(other ? job->house->second_info.name : job->house->names[0]));
+    qg_audit_second(line, r);
     return line;
 }
 

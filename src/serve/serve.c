@@ -155,6 +155,9 @@ static qg_status listen_and_run(qg_server *srv, qg_err *err)
         say(srv, QG_SERVE_LOG_NOTE, "listening on http://%s%s%s:%u (model %s)", v6 ? "[" : "",
             opt->host, v6 ? "]" : "", qg_http_port(srv->http), srv->house->names[0]);
     const qg_model_info *info = &srv->house->info;
+    if (srv->house->second)
+        say(srv, QG_SERVE_LOG_NOTE, "below %g %s (%s) is asked, too", opt->engine.second_below,
+            srv->house->second_info.name, srv->house->second_info.dtype);
     if (opt->engine.memory_bytes)
         say(srv, QG_SERVE_LOG_NOTE,
             "--memory chose %s: weights %llu MiB, KV %llu MiB in %s, context of %d tokens",
@@ -205,6 +208,7 @@ static qg_status open_engines(qg_server *srv, qg_err *err)
         .engine = &opt->engine,
         .model = opt->engine.model,
         .stream_model = opt->stream_model,
+        .second_model = opt->engine.second_model,
         .names = opt->names,
         .n_names = opt->n_names,
         .find_model = opt->find_model,

@@ -68,6 +68,7 @@ static bool worse(const qg_serve_job *job, const qg_result *a, const qg_result *
 static void keep(qg_windows *w)
 {
     qg_result *r = w->result;
+    qg_second_count_add(&w->ask->second, r);
     w->prompt_tokens += r->n_prompt_tokens;
     w->cached_tokens += r->n_cached_tokens;
     w->queued_us += r->queued_us;

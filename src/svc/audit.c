@@ -247,3 +247,16 @@ qg_status qg_audit_add(qg_audit *a, const json_t *record, qg_err *err)
     qg_buf_free(&line);
     return rc;
 }
+
+void qg_audit_second(json_t *line, const qg_result *r)
+{
+    json_t *o;
+    if (r->second == QG_SECOND_NONE)
+        return;
+    if (r->second == QG_SECOND_FAILED)
+        o = json_pack("{s:s}", "error", qg_status_name(r->second_status));
+    else
+        o = json_pack("{s:{s:s,s:f}}", "first", "severity", qg_severity_name(r->first_severity), "p",
+                      r->first_p);
+    json_object_set_new(line, "second", o);
+}

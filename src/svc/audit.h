@@ -20,6 +20,10 @@ qg_status qg_audit_open(qg_audit **out, const char *path, qg_err *err);
 qg_status qg_audit_add(qg_audit *audit, const json_t *record, qg_err *err);
 void qg_audit_close(qg_audit *audit);
 
+/* Adds to a verdict's line what became of asking a second model, if one was asked:
+ * "second":{"first":{"severity","p"}} or {"error"}. */
+void qg_audit_second(json_t *line, const qg_result *result);
+
 /* Reads a whole log and follows the chain: *n lines held. QG_ERR_FORMAT names the first line that
  * breaks it. */
 qg_status qg_audit_check(const char *path, uint64_t *n, qg_err *err);

@@ -3,7 +3,6 @@
 
 #include "base/mem.h"
 #include "base/sum.h"
-#include "text/json.h"
 
 #include <dirent.h>
 #include <limits.h>
@@ -32,7 +31,7 @@ static qg_status open_stream(qg_house *h, const qg_house_options *opt, qg_err *e
 {
     qg_options eo = *opt->engine;
     eo.model = h->stream_model;
-    eo.chat_template = NULL; /* the Gen model's */
+    eo.chat_template = eo.second_model = NULL; /* the Gen model's */
     if (eo.model) {
         QG_TRY(qg_engine_open(&h->stream, &eo, err));
         qg_engine_info(h->stream, &h->stream_info);
@@ -62,18 +61,23 @@ static qg_status open_all(qg_house *h, const qg_house_options *opt, qg_err *err)
     qg_options eo = *opt->engine;
 
     if (!copy_path(&h->model, opt->model) || !copy_path(&h->stream_model, opt->stream_model) ||
-        !copy_path(&h->typed, opt->typed))
+        !copy_path(&h->second_model, opt->second_model) || !copy_path(&h->typed, opt->typed))
         return qg_fail(err, QG_ERR_NOMEM, "out of memory");
     /* Before opening: what changes meanwhile is then seen the next time. */
-    h->print = qg_house_print(opt->model, opt->stream_model);
+    h->print = qg_house_print(opt);
     eo.model = h->model;
+    eo.second_model = h->second_model;
     QG_TRY(qg_engine_open(&h->engine, &eo, err));
     qg_engine_info(h->engine, &h->info);
+    h->second = qg_engine_second(h->engine);
+    if (h->second)
+        qg_engine_info(h->second, &h->second_info);
     name_model(h, opt);
     qg_raw_open(&h->raw, h->engine);
     QG_TRY(open_stream(h, opt, err));
     qg_probe_init(&h->probe, h->info.stream ? NULL : h->engine, false);
     qg_probe_init(&h->stream_probe, h->stream, true);
+    qg_probe_init(&h->second_probe, h->second, false);
     return QG_OK;
 }
 
@@ -97,8 +101,9 @@ void qg_house_shut(qg_house *h)
     if (h->stream != h->engine)
         qg_engine_close(h->stream);
     qg_engine_close(h->engine);
-    h->stream = h->engine = NULL;
+    h->stream = h->engine = h->second = NULL;
     qg_probe_end(&h->probe);
+    qg_probe_end(&h->second_probe);
     qg_probe_end(&h->stream_probe);
 }
 
@@ -110,6 +115,7 @@ void qg_house_close(qg_house *h)
     qg_raw_close(&h->raw);
     qg_mfree(h->model);
     qg_mfree(h->stream_model);
+    qg_mfree(h->second_model);
     qg_mfree(h->typed);
     qg_mfree(h);
 }
@@ -158,9 +164,10 @@ static uint64_t print_model(const char *path)
     return sum;
 }
 
-uint64_t qg_house_print(const char *model, const char *stream_model)
+uint64_t qg_house_print(const qg_house_options *opt)
 {
-    return print_model(model) + 31 * print_model(stream_model);
+    return print_model(opt->model) + 31 * print_model(opt->stream_model) +
+           961 * print_model(opt->second_model);
 }
 
 /* ---- does it work, is there room ------------------------------------------------------------- */
@@ -202,6 +209,8 @@ qg_status qg_house_try(qg_house *h, qg_err *err)
 {
     if (!h->info.stream)
         QG_TRY(try_gen(h->engine, err));
+    if (h->second)
+        QG_TRY(try_gen(h->second, err));
     return h->stream ? try_stream(h->stream, err) : QG_OK;
 }
 
@@ -229,33 +238,27 @@ static int64_t free_memory(void)
     return room;
 }
 
-/* Bytes that the weights take in this format, by what the files hold; 0: it cannot be told. */
-static uint64_t weights_of(const char *model, qg_dtype dtype)
+/* Bytes, 0 where it cannot be told: the reason is for whoever opens it. */
+static uint64_t need_of(qg_options *eo, const char *model, const char *second)
 {
-    char *text = NULL;
-    json_t *root = NULL, *memory = NULL;
-    int64_t bytes = 0;
-
-    (void)qg_inspect(model, &text, NULL); /* problems are for whoever opens it */
-    if (text && qg_json_parse(qg_str(text), 0, &root, NULL) == QG_OK &&
-        qg_json_get_object(root, "memory", &memory, NULL) == QG_OK)
-        (void)qg_json_opt_int(memory, "weight_bytes", 0, INT64_MAX / 4, &bytes, NULL);
-    json_decref(root);
-    qg_free(text);
-    /* inspect counts bfloat16; int8 and int4 keep the embedding in it */
-    return dtype == QG_DTYPE_F32    ? (uint64_t)bytes * 2
-           : dtype == QG_DTYPE_INT8 ? (uint64_t)bytes / 8 * 5
-           : dtype == QG_DTYPE_INT4 ? (uint64_t)bytes / 2
-                                    : (uint64_t)bytes;
+    uint64_t bytes = 0;
+    eo->model = model;
+    eo->second_model = second;
+    return qg_engine_memory(eo, &bytes, NULL) == QG_OK ? bytes : 0;
 }
 
-qg_status qg_house_room(const char *model, qg_dtype dtype, qg_err *err)
+qg_status qg_house_room(const qg_house_options *opt, qg_err *err)
 {
     const int64_t room = free_memory();
-    const uint64_t need = model ? weights_of(model, dtype) : 0;
+    qg_options eo = *opt->engine;
+    uint64_t need = need_of(&eo, opt->model, opt->second_model);
+    if (opt->stream_model)
+        need += need_of(&eo, opt->stream_model, NULL);
     if (room < 0 || need <= (uint64_t)room)
         return QG_OK;
     return qg_fail(err, QG_ERR_NOMEM,
-                   "%s: its weights take %.1f GB beside the model that serves, %.1f GB are free",
-                   model, (double)need / 1e9, (double)room / 1e9);
+                   "%s: it takes %.1f GB with its KV memory beside the model that serves, %.1f GB "
+                   "are free (--kv-cache-mib and --max-model-len make it smaller)",
+                   opt->model ? opt->model : "the built-in model", (double)need / 1e9,
+                   (double)room / 1e9);
 }

@@ -26,7 +26,8 @@ struct qg_metrics {
     const char *reason[MAX_REASONS];
     uint64_t refusals[MAX_REASONS];
     uint64_t prompt_tokens, cached_tokens, generated_tokens;
-    qg_histogram queue, compute;
+    qg_histogram queue, compute, second;
+    uint64_t second_same, second_changed, second_failed;
 };
 
 static const char *const phase_names[] = {"prompt", "response"};
@@ -68,6 +69,26 @@ void qg_metrics_request(qg_metrics *m, const char *name, int code, double second
     qg_histogram_add(&e->duration, seconds);
 }
 
+void qg_second_count_add(qg_second_count *count, const qg_result *r)
+{
+    if (r->second == QG_SECOND_NONE)
+        return;
+    count->failed += r->second == QG_SECOND_FAILED;
+    if (r->second == QG_SECOND_GIVEN)
+        *(r->severity == r->first_severity ? &count->same : &count->changed) += 1;
+    count->seconds += (double)r->second_us / 1e6;
+}
+
+static void add_second(qg_metrics *m, const qg_second_count *second)
+{
+    if (!second->same && !second->changed && !second->failed)
+        return;
+    m->second_same += (uint64_t)second->same;
+    m->second_changed += (uint64_t)second->changed;
+    m->second_failed += (uint64_t)second->failed;
+    qg_histogram_add(&m->second, second->seconds);
+}
+
 void qg_metrics_verdict_add(qg_metrics *m, const qg_metrics_verdict *v)
 {
     int category = qg_policy_category(v->category);
@@ -80,6 +101,7 @@ void qg_metrics_verdict_add(qg_metrics *m, const qg_metrics_verdict *v)
     m->prompt_tokens += (uint64_t)v->prompt_tokens;
     m->cached_tokens += (uint64_t)v->cached_tokens;
     m->generated_tokens += (uint64_t)v->generated_tokens;
+    add_second(m, &v->second);
     if (!v->by_rule) {
         qg_histogram_add(&m->queue, v->queue_seconds);
         qg_histogram_add(&m->compute, v->compute_seconds);
@@ -187,6 +209,22 @@ static void put_tokens(qg_metrics_text *p, const qg_metrics *m, const qg_metrics
     qg_metrics_histogram(p, "qwen3guard_compute_seconds", "", &m->compute);
 }
 
+static void put_second(qg_metrics_text *p, const qg_metrics *m)
+{
+    qg_metrics_head(p, "qwen3guard_second_opinions_total", "counter",
+                    "Texts that a second model was asked about: the severity stayed the same, "
+                    "became another, or could not be had, and the first one stood.");
+    qg_metrics_put(p, "qwen3guard_second_opinions_total{outcome=\"same\"} %llu\n",
+                   (unsigned long long)m->second_same);
+    qg_metrics_put(p, "qwen3guard_second_opinions_total{outcome=\"changed\"} %llu\n",
+                   (unsigned long long)m->second_changed);
+    qg_metrics_put(p, "qwen3guard_second_opinions_total{outcome=\"failed\"} %llu\n",
+                   (unsigned long long)m->second_failed);
+    qg_metrics_head(p, "qwen3guard_second_opinion_seconds", "histogram",
+                    "From a verdict that was not sure to the one that stands.");
+    qg_metrics_histogram(p, "qwen3guard_second_opinion_seconds", "", &m->second);
+}
+
 static double resident_bytes(void)
 {
     char line[128];
@@ -284,6 +322,7 @@ qg_status qg_metrics_write(const qg_metrics *m, const qg_metrics_now *as_read, q
     put_verdicts(&p, m);
     put_failures(&p, m);
     put_tokens(&p, m, now);
+    put_second(&p, m);
     put_now(&p, now);
     put_vllm(&p, m, now);
     return p.rc;

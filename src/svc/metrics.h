@@ -18,6 +18,14 @@ void qg_metrics_close(qg_metrics *m);
 /* A request has ended. endpoint: lives for ever ("/v1/chat/completions"), NULL = no route. */
 void qg_metrics_request(qg_metrics *m, const char *endpoint, int code, double seconds);
 
+/* Second opinions that were asked for. */
+typedef struct qg_second_count {
+    int32_t same, changed, failed; /* the severity stayed, became another, could not be had */
+    double seconds;                /* that they took */
+} qg_second_count;
+/* Adds what result says of one; nothing where none was asked for. */
+void qg_second_count_add(qg_second_count *count, const qg_result *result);
+
 /* What one judgement came to. */
 typedef struct qg_metrics_verdict {
     qg_phase phase;
@@ -27,6 +35,7 @@ typedef struct qg_metrics_verdict {
     bool by_rule, shadow;
     int32_t prompt_tokens, cached_tokens, generated_tokens;
     double queue_seconds, compute_seconds;
+    qg_second_count second;
 } qg_metrics_verdict;
 void qg_metrics_verdict_add(qg_metrics *m, const qg_metrics_verdict *v);
 

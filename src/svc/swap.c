@@ -51,27 +51,33 @@ const char *qg_swap_stream_model(const qg_swap *s)
     return s->moved ? s->current_stream : s->owner.stream_model;
 }
 
+const char *qg_swap_second_model(const qg_swap *s)
+{
+    return s->moved ? s->current_second : s->owner.second_model;
+}
+
 /* ---- the thread ------------------------------------------------------------------------------ */
 
-static qg_status open_house(qg_swap *s, qg_house **out, qg_err *err)
+static qg_house_options house_options(const qg_swap *s)
 {
-    const qg_house_options ho = {
+    return (qg_house_options){
         .engine = s->owner.engine,
         .model = s->path,
         .stream_model = s->stream_path,
+        .second_model = s->second_path,
         .typed = s->word,
         .names = s->owner.names,
         .n_names = s->owner.n_names,
     };
-    return qg_house_open(out, &ho, err);
 }
 
 /* Opened and tried: a model that cannot judge never takes over. */
 static qg_status open_fresh(qg_swap *s)
 {
     bool stream = serving(s)->info.stream;
-    QG_TRY(qg_house_room(s->path, s->owner.engine->dtype, &s->err));
-    QG_TRY(open_house(s, &s->fresh, &s->err));
+    const qg_house_options ho = house_options(s);
+    QG_TRY(qg_house_room(&ho, &s->err));
+    QG_TRY(qg_house_open(&s->fresh, &ho, &s->err));
     if (s->fresh->info.stream != stream)
         return qg_fail(&s->err, QG_ERR_UNSUPPORTED, "%s: a %s model cannot take a %s model's place",
                        or_builtin(s->path), stream ? "Gen" : "Stream", stream ? "Stream" : "Gen");
@@ -116,13 +122,17 @@ static bool locate(const qg_swap *s, const char *word, char **path, qg_err *err)
     return *path;
 }
 
-static bool find_paths(qg_swap *s, const char *word, const char *stream_word, qg_err *err)
+static bool find_paths(qg_swap *s, const char *word, const char *stream_word,
+                       const char *second_word, qg_err *err)
 {
     forget(&s->path);
     forget(&s->stream_path);
+    forget(&s->second_path);
     qg_fail(err, QG_ERR_NOMEM, "out of memory");
     return keep(&s->word, word) && keep(&s->stream_word, stream_word) &&
-           locate(s, word, &s->path, err) && locate(s, stream_word, &s->stream_path, err);
+           keep(&s->second_word, second_word) && locate(s, word, &s->path, err) &&
+           locate(s, stream_word, &s->stream_path, err) &&
+           locate(s, second_word, &s->second_path, err);
 }
 
 static void kept(const qg_swap *s, const char *why)
@@ -131,22 +141,28 @@ static void kept(const qg_swap *s, const char *why)
 }
 
 /* always: also when the files are the same. */
-static qg_status begin(qg_swap *s, const char *word, const char *stream_word, bool always,
-                       qg_err *err)
+static qg_status begin(qg_swap *s, const char *word, const char *stream_word,
+                       const char *second_word, bool always, qg_err *err)
 {
     if (s->running)
         return qg_fail(err, QG_ERR_BUSY, "another model is being opened or closed: try again");
-    if (!find_paths(s, word, stream_word, err))
+    if (!second_word != !qg_swap_second_model(s))
+        return qg_fail(err, QG_ERR_UNSUPPORTED,
+                       "whether there is a second model is for the start to say (--second-model)");
+    if (!find_paths(s, word, stream_word, second_word, err))
         return QG_ERR_IO;
-    if (!always && qg_house_print(s->path, s->stream_path) == serving(s)->print)
+    const qg_house_options ho = house_options(s);
+    if (!always && qg_house_print(&ho) == serving(s)->print)
         return QG_OK;
-    note(s, "opening %s beside %s", or_builtin(s->path), serving(s)->info.name);
+    note(s, "opening %s%s%s beside %s", or_builtin(s->path), s->second_path ? " and " : "",
+         s->second_path ? s->second_path : "", serving(s)->info.name);
     return start(s) ? QG_OK : qg_fail(err, QG_ERR_NOMEM, "cannot start a thread");
 }
 
-qg_status qg_swap_begin(qg_swap *s, const char *model, const char *stream_model, qg_err *err)
+qg_status qg_swap_begin(qg_swap *s, const char *model, const char *stream_model,
+                        const char *second_model, qg_err *err)
 {
-    return begin(s, model, stream_model, true, err);
+    return begin(s, model, stream_model, second_model, true, err);
 }
 
 void qg_swap_look(qg_swap *s)
@@ -154,7 +170,8 @@ void qg_swap_look(qg_swap *s)
     qg_err err;
     if (s->running)
         s->again = true;
-    else if (begin(s, qg_swap_model(s), qg_swap_stream_model(s), false, &err) != QG_OK)
+    else if (begin(s, qg_swap_model(s), qg_swap_stream_model(s), qg_swap_second_model(s), false,
+                   &err) != QG_OK)
         kept(s, err.msg);
 }
 
@@ -171,10 +188,12 @@ static void take_over(qg_swap *s)
     s->retired = old;
     forget(&s->current);
     forget(&s->current_stream);
+    forget(&s->current_second);
     s->moved = true;
     s->current = s->word;
     s->current_stream = s->stream_word;
-    s->word = s->stream_word = NULL;
+    s->current_second = s->second_word;
+    s->word = s->stream_word = s->second_word = NULL;
     if (s->owner.taken)
         s->owner.taken(s->owner.ud);
 }
@@ -231,9 +250,10 @@ void qg_swap_tick(qg_swap *s)
 qg_status qg_swap_open(qg_swap *s, const qg_swap_owner *owner, qg_err *err)
 {
     s->owner = *owner;
-    if (!find_paths(s, owner->model, owner->stream_model, err))
+    if (!find_paths(s, owner->model, owner->stream_model, owner->second_model, err))
         return QG_ERR_IO;
-    return open_house(s, s->owner.house, err);
+    const qg_house_options ho = house_options(s);
+    return qg_house_open(s->owner.house, &ho, err);
 }
 
 void qg_swap_end(qg_swap *s)
@@ -263,4 +283,7 @@ void qg_swap_free(qg_swap *s)
     forget(&s->stream_path);
     forget(&s->current);
     forget(&s->current_stream);
+    forget(&s->second_word);
+    forget(&s->second_path);
+    forget(&s->current_second);
 }

@@ -13,8 +13,9 @@
 /* Whose models they are; never changes, strings live as long as the swap. */
 typedef struct qg_swap_owner {
     qg_house **house;                 /* where the engines that serve are kept */
-    const qg_options *engine;         /* how to open; its model is not looked at */
+    const qg_options *engine;         /* how to open; its models are not looked at */
     const char *model, *stream_model; /* the first words: NULL = built in, none (see house.h) */
+    const char *second_model;
     const char *const *names;         /* [n_names] as in house.h */
     size_t n_names;
     /* Where a word leads now, in new memory (qg_mfree), or NULL when that is nowhere; NULL = words
@@ -34,12 +35,13 @@ typedef struct qg_swap {
     atomic_bool done;  /* the thread has ended its work */
     qg_house *closing; /* what it closes; NULL: it opens */
     /* what is opened */
-    char *word, *stream_word, *path, *stream_path; /* as asked for; where that is */
+    char *word, *stream_word, *second_word; /* as asked for … */
+    char *path, *stream_path, *second_path; /* … and where that is */
     qg_house *fresh;
     qg_status rc;
     qg_err err;
     bool moved; /* the words below are in force, not the owner's first ones */
-    char *current, *current_stream;
+    char *current, *current_stream, *current_second;
     qg_http_req *req;  /* who waits for it (POST /v1/admin/model); NULL = nobody */
     bool swapped;      /* how it went: the new one serves; else err says why not */
     qg_house *retired; /* served before, and somebody still has them */
@@ -50,10 +52,13 @@ qg_status qg_swap_open(qg_swap *s, const qg_swap_owner *owner, qg_err *err);
 /* The words of the models that serve; NULL = built in, none. */
 const char *qg_swap_model(const qg_swap *s);
 const char *qg_swap_stream_model(const qg_swap *s);
+const char *qg_swap_second_model(const qg_swap *s);
 /* Begins to open these words (copied), whether or not their files are those that serve. QG_ERR_BUSY
- * while another is opened or closed; QG_ERR_IO: no such model; QG_ERR_NOMEM.  When it is done
- * s->req, if the caller sets it, is posted and s->swapped tells. */
-qg_status qg_swap_begin(qg_swap *s, const char *model, const char *stream_model, qg_err *err);
+ * while another is opened or closed; QG_ERR_IO: no such model; QG_ERR_UNSUPPORTED: a second model
+ * where none serves, or none where one does; QG_ERR_NOMEM.  When it is done s->req, if the caller
+ * sets it, is posted and s->swapped tells. */
+qg_status qg_swap_begin(qg_swap *s, const char *model, const char *stream_model,
+                        const char *second_model, qg_err *err);
 /* SIGHUP: looks again where the models' words lead; files that are the same mean nothing to do. */
 void qg_swap_look(qg_swap *s);
 /* Now and then: takes what has been opened, closes what nobody holds any more. */
