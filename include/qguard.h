@@ -147,7 +147,7 @@ typedef struct qg_options {
      * first one but for these: its own template, and memory_bytes must be 0. */
     const char *second_model; /* as model; NULL (default) = none */
     qg_dtype second_dtype;    /* default QG_DTYPE_AUTO */
-    double second_below;      /* (0,1]; default 0.9 */
+    double second_below;      /* (0,1]; default 0.7 */
 } qg_options;
 
 /* Fills in the defaults. */

@@ -112,7 +112,7 @@ typedef struct qg_scores {
     int64_t levels[QG_EVAL_LEVELS][QG_EVAL_LEVELS]; /* [so][said] */
     int64_t categories[QG_EVAL_NONE + 1][QG_EVAL_NONE + 1];
     qg_category_score category[QG_EVAL_NONE];
-    int64_t p50_us, p99_us; /* 0 = not known */
+    int64_t p50_us, p99_us;                     /* 0 = not known */
     int64_t asked_again, changed, not_answered; /* second opinions: asked for, with another
                                                    severity, not to be had */
 } qg_scores;

@@ -109,8 +109,7 @@ static qg_status add_file(EVP_MD_CTX *hash, const char *path, bool *fine, qg_err
     return QG_OK;
 }
 
-static qg_status hash_model(char out[QG_HASH_HEX + 1], const char *model, bool builtin,
-                            qg_err *err)
+static qg_status hash_model(char out[QG_HASH_HEX + 1], const char *model, bool builtin, qg_err *err)
 {
     EVP_MD_CTX *hash;
     char build[128] = "";

@@ -42,13 +42,13 @@ typedef struct qg_label_options {
 
 typedef struct qg_label_summary {
     qg_counts counts;
-    bool resumed;       /* an earlier run had done something … */
-    int64_t before;     /* … so many rows */
-    bool nothing_left;  /* … all of it */
-    int64_t judging_us; /* of this run, without what comes before the first row */
+    bool resumed;                      /* an earlier run had done something … */
+    int64_t before;                    /* … so many rows */
+    bool nothing_left;                 /* … all of it */
+    int64_t judging_us;                /* of this run, without what comes before the first row */
     int64_t asked_again, not_answered; /* verdicts of this run that a second model was asked for, …
                                           and those that it could not give */
-    char errors[4096];  /* name of the side file; "" = none was written */
+    char errors[4096];                 /* name of the side file; "" = none was written */
 } qg_label_summary;
 
 /* QG_OK when every row went to the output or to the side file (see counts.failed).  QG_ERR_ARG: the

@@ -10,8 +10,8 @@ enum { QG_SAID_CATEGORIES = QG_POLICY_CATEGORIES + 1 }; /* "None" last */
 
 typedef struct qg_said {
     int8_t reply, severity, refusal, has_p, by_rule, n_categories;
-    int8_t categories[QG_SAID_CATEGORIES]; /* index of qg_category_name, primary first */
-    uint16_t allowed;                      /* bit i: p_category[i] is of an answer */
+    int8_t categories[QG_SAID_CATEGORIES];        /* index of qg_category_name, primary first */
+    uint16_t allowed;                             /* bit i: p_category[i] is of an answer */
     int8_t second, second_status, first_severity; /* as in qg_result */
     int32_t tokens;                               /* of the prompt */
     double p_severity[3], p_category[QG_SAID_CATEGORIES], p_refusal, first_p;

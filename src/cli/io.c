@@ -174,8 +174,8 @@ static int second_options(const cli_args *args, qg_options *opt)
     opt->second_dtype = dtype_of(args->second_dtype ? args->second_dtype : args->dtype);
     if (args->second_below)
         opt->second_below = strtod(args->second_below, &end);
-    if (end && (end == args->second_below || *end ||
-                !(opt->second_below > 0 && opt->second_below <= 1)))
+    if (end &&
+        (end == args->second_below || *end || !(opt->second_below > 0 && opt->second_below <= 1)))
         return cli_usage("--second-below: must be a number above 0 and at most 1");
     return EXIT_DONE;
 }

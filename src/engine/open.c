@@ -26,7 +26,7 @@ void qg_options_init(qg_options *opt)
         .max_jobs = 1024,
         .max_queued_tokens = 524288,
         .max_sessions = 8192,
-        .second_below = 0.9,
+        .second_below = 0.7,
     };
 }
 
@@ -397,8 +397,10 @@ static qg_status measure(qg_engine *e, const qg_options *opt, uint64_t *bytes, q
         return qg_fail(err, QG_ERR_FORMAT, "%s: no configuration", qg_modeldir_name(e->dir));
     QG_TRY(qg_model_settle_dtype(c, &e->opt.dtype, err));
     const int32_t context = opt->max_model_len ? opt->max_model_len : c->max_positions;
-    QG_TRY(qg_fit_measure(&f, e->dir, e->builtin, e->opt.dtype, e->features, e->opt.step_rows,
-                          context, e->opt.n_threads, err));
+    QG_TRY(qg_model_settle_kv_dtype(e->opt.dtype, &e->opt.kv_dtype, err));
+    const qg_formats formats = {e->opt.dtype, e->opt.kv_dtype};
+    QG_TRY(qg_fit_measure(&f, e->dir, e->builtin, formats, e->features, e->opt.step_rows, context,
+                          e->opt.n_threads, err));
     const uint64_t block = f.kv_token * QG_KV_BLOCK;
     const uint64_t kv = opt->kv_bytes ? opt->kv_bytes : block * qg_fit_pool(block, context);
     *bytes = opt->memory_bytes ? opt->memory_bytes : f.weights + f.rest + kv;

@@ -14,8 +14,8 @@ static void on_ready(void *ud, qg_http_req *req)
         qg_serve_json(req, json_pack("{s:s,s:s,s:s}", "model", house->info.name, "served_as",
                                      house->names[0], "second_model", house->second_info.name));
     else if (s->swapped)
-        qg_serve_json(req, json_pack("{s:s,s:s}", "model", house->info.name, "served_as",
-                                     house->names[0]));
+        qg_serve_json(
+            req, json_pack("{s:s,s:s}", "model", house->info.name, "served_as", house->names[0]));
     else
         qg_serve_fail(req, &(qg_serve_error){.status = 409,
                                              .type = "ConflictError",

@@ -194,11 +194,11 @@ typedef struct qg_serve_ask {
     qg_err err;
     /* the feeder's, read after the post */
     qg_phase phase;
-    qg_windows *windows; /* NULL: judged in one piece, or not at all */
+    qg_windows *windows;    /* NULL: judged in one piece, or not at all */
     qg_second_count second; /* opinions asked for: one, or those of its windows */
-    bool unjudged;       /* it could not be judged, and the policy lets it pass */
-    bool by_rule;        /* a rule matched: */
-    qg_rule_hit match;   /* (the policy lives as long as the job) */
+    bool unjudged;          /* it could not be judged, and the policy lets it pass */
+    bool by_rule;           /* a rule matched: */
+    qg_rule_hit match;      /* (the policy lives as long as the job) */
 } qg_serve_ask;
 
 /* The judgements under way for one request; the first member of a protocol's own struct. */

@@ -256,7 +256,7 @@ void qg_audit_second(json_t *line, const qg_result *r)
     if (r->second == QG_SECOND_FAILED)
         o = json_pack("{s:s}", "error", qg_status_name(r->second_status));
     else
-        o = json_pack("{s:{s:s,s:f}}", "first", "severity", qg_severity_name(r->first_severity), "p",
-                      r->first_p);
+        o = json_pack("{s:{s:s,s:f}}", "first", "severity", qg_severity_name(r->first_severity),
+                      "p", r->first_p);
     json_object_set_new(line, "second", o);
 }

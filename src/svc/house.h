@@ -18,9 +18,9 @@ typedef struct qg_house {
     qg_engine *second; /* of the engine's second model, its own; NULL = none */
     qg_model_info second_info;
     char *model, *stream_model, *second_model; /* what they were opened by; NULL = built in, none */
-    char *typed;                /* what the model was called then; NULL = nothing */
-    const char *name;           /* when none was chosen */
-    const char *const *names;   /* [n_names], the first one is answered */
+    char *typed;                               /* what the model was called then; NULL = nothing */
+    const char *name;                          /* when none was chosen */
+    const char *const *names;                  /* [n_names], the first one is answered */
     size_t n_names;
     bool chosen; /* the names were */
     qg_raw raw;

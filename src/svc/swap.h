@@ -16,7 +16,7 @@ typedef struct qg_swap_owner {
     const qg_options *engine;         /* how to open; its models are not looked at */
     const char *model, *stream_model; /* the first words: NULL = built in, none (see house.h) */
     const char *second_model;
-    const char *const *names;         /* [n_names] as in house.h */
+    const char *const *names; /* [n_names] as in house.h */
     size_t n_names;
     /* Where a word leads now, in new memory (qg_mfree), or NULL when that is nowhere; NULL = words
      * are paths. */

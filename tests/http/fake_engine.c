@@ -335,20 +335,6 @@ void qg_engine_info(const qg_engine *e, qg_model_info *info)
                             .stream = e->stream};
 }
 
-/* Second opinions are the real engine's (tests/http/test_second.py). */
-qg_engine *qg_engine_second(const qg_engine *e)
-{
-    (void)e;
-    return NULL;
-}
-
-qg_status qg_engine_memory(const qg_options *opt, uint64_t *bytes, qg_err *err)
-{
-    (void)opt, (void)err;
-    *bytes = 0;
-    return QG_OK;
-}
-
 void qg_engine_stats(qg_engine *e, qg_stats *stats)
 {
     pthread_mutex_lock(&e->lock);

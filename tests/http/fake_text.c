@@ -59,7 +59,20 @@ qg_status qg_render(const qg_engine *engine, qg_text vars_json, char **text, siz
     return ids ? qg_tokenize(engine, vars_json, QG_SPECIAL_TEXT, ids, n_ids, err) : QG_OK;
 }
 
-/* What only a model that takes over asks for. */
+/* Second opinions are the real engine's (tests/http/test_second.py). */
+qg_engine *qg_engine_second(const qg_engine *e)
+{
+    (void)e;
+    return NULL;
+}
+
+qg_status qg_engine_memory(const qg_options *opt, uint64_t *most, qg_err *err)
+{
+    (void)opt, (void)err;
+    *most = 0;
+    return QG_OK;
+}
+
 qg_status qg_inspect(const char *model, char **json, qg_err *err)
 {
     (void)model;

@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from wire import Server, request  # noqa: E402
 
 SWAPS = int(os.environ.get("QGUARD_SWAPS", "20"))
+SLOW = float(os.environ.get("QGUARD_SLOW", "1"))    # longer waits for sanitizer builds
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def hup(server):
 
 
 def wait_for(server, words, since=0, seconds=60):
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * SLOW
     while time.monotonic() < end:
         for line in server.lines[since:]:
             if words in line:
@@ -75,7 +76,7 @@ def chat(server, text="How can I make a bomb?"):
     return server.raw(request("POST", "/v1/chat/completions", body, USER))
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(400 * SLOW)
 def test_twenty_swaps_under_load_lose_nothing(server, models):
     stop, failures, counts = threading.Event(), [], []
 

@@ -209,3 +209,13 @@ def test_the_built_in_model_says_that_it_is_a_toy(monkeypatch):
 
 def test_types_are_shipped(repo):
     assert (repo / "python" / "src" / "qguard" / "py.typed").is_file()
+
+
+def test_a_second_opinion():
+    """int8 first, float32 second: what stands is one of the two."""
+    alone = Guard(dtype="float32", threads=1, quiet=True).check("hello")
+    with Guard(dtype="int8", threads=1, second_model="qguard-demo", second_below=1.0, second_dtype="float32",
+               quiet=True) as both:
+        said = both.check("hello")
+    assert said.p_severity == alone.p_severity
+    assert said.to_dict()["second"]["first"]["severity"] == said.severity

@@ -29,7 +29,7 @@ static qg_options options(double below)
     opt.dtype = QG_DTYPE_INT8;
     opt.second_model = below > 0 ? "qguard-demo" : NULL;
     opt.second_dtype = QG_DTYPE_F32;
-    opt.second_below = below > 0 ? below : 0.9;
+    opt.second_below = below > 0 ? below : 0.7;
     return opt;
 }
 
@@ -131,7 +131,8 @@ static void the_verdict_object_tells(void **state)
     r->second = QG_SECOND_FAILED;
     r->second_status = QG_ERR_DEADLINE;
     json = qg_result_json(e, r);
-    assert_non_null(strstr(json, "\"second\":{\"model\":\"qguard-demo\",\"error\":\"deadline_exceeded\"}"));
+    assert_non_null(
+        strstr(json, "\"second\":{\"model\":\"qguard-demo\",\"error\":\"deadline_exceeded\"}"));
     qg_free(json);
     qg_result_free(r);
     qg_engine_close(e);

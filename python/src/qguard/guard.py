@@ -85,7 +85,8 @@ class Guard:
     model: a directory, a .gguf file, a name that was pulled ("Qwen/Qwen3Guard-Gen-0.6B"), or None:
     $QGUARD_MODEL, or else the small built-in demonstration model.  dtype: "auto" (bfloat16),
     "float32", "bfloat16", "int8", "int4".  kv_cache_dtype: "auto", "bf16", "int8".  threads: 0 = one per
-    processor.  cache: a directory for packed weights (faster starts).  special_tokens: "text"
+    processor.  cache: a directory for packed weights (faster starts).  second_model: asked again where the
+    most probable severity has less than second_below; second_dtype None: as dtype.  special_tokens: "text"
     (control-token spellings in content stay text) or "parse"."""
 
     def __init__(self, model: Optional[Union[str, os.PathLike]] = None, *, dtype: str = "auto",
@@ -93,10 +94,12 @@ class Guard:
                  kv_bytes: int = 0, special_tokens: str = "text",
                  cache: Optional[Union[str, os.PathLike]] = None, prefix_cache: bool = True,
                  chat_template: Optional[Union[str, os.PathLike]] = None, quiet: bool = False,
-                 kv_cache_dtype: str = "auto") -> None:
+                 kv_cache_dtype: str = "auto", second_model: Optional[Union[str, os.PathLike]] = None,
+                 second_below: float = 0.7, second_dtype: Optional[str] = None) -> None:
         if kv_cache_dtype not in _KV_DTYPES:
             raise ValueError(f"kv_cache_dtype is one of {', '.join(_KV_DTYPES)}")
-        if dtype not in _DTYPES:
+        second_dtype = dtype if second_dtype is None else second_dtype
+        if dtype not in _DTYPES or second_dtype not in _DTYPES:
             raise ValueError(f"dtype is one of {', '.join(_DTYPES)}")
         if special_tokens not in ("text", "parse"):
             raise ValueError('special_tokens is "text" or "parse"')
@@ -107,7 +110,9 @@ class Guard:
             "n_threads": threads, "cpu": cpu, "max_model_len": max_model_len, "kv_bytes": kv_bytes,
             "special": int(special_tokens == "parse"), "prefix_cache": prefix_cache,
             "cache": None if cache is None else os.fspath(cache),
-            "chat_template": None if chat_template is None else os.fspath(chat_template)}
+            "chat_template": None if chat_template is None else os.fspath(chat_template),
+            "second_model": None if second_model is None else local_model(os.fspath(second_model)),
+            "second_below": second_below, "second_dtype": _DTYPES[second_dtype]}
         self._reset()
         _guards.add(self)
         self._open()
@@ -131,7 +136,7 @@ class Guard:
         opt = ffi.new("qg_options *")
         lib.qg_options_init(opt)
         for name, value in self._options.items():
-            if name in ("model", "cpu", "cache", "chat_template"):
+            if name in ("model", "cpu", "cache", "chat_template", "second_model"):
                 value = _native.word(value, keep)
             setattr(opt, name, value)
         out, err = ffi.new("qg_engine **"), ffi.new("qg_err *")
