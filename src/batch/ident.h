@@ -27,8 +27,9 @@ typedef struct qg_ident_options {
 qg_status qg_ident_of(qg_ident *ident, const qg_engine *engine, const qg_ident_options *opened,
                       qg_err *err);
 
-/* {"name","sha256","dtype","kv_cache_dtype","kernel","decode","special_tokens","max_model_len"}, and
- * "second" with the same of that model, its template's hash and "below"; NULL when out of memory. */
+/* {"name","sha256","dtype","kv_cache_dtype","kernel","decode","special_tokens","max_model_len"},
+ * and "second" with the same of that model, its template's hash and "below"; NULL when out of
+ * memory. */
 json_t *qg_ident_json(const qg_ident *ident, const qg_engine *engine, qg_decode decode,
                       qg_special special);
 
