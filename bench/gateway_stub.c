@@ -157,6 +157,18 @@ const char *qg_token_bytes(const qg_engine *engine, int32_t id, size_t *n)
     return "";
 }
 
+qg_engine *qg_engine_second(const qg_engine *e)
+{
+    (void)e;
+    return NULL;
+}
+
+qg_status qg_engine_memory(const qg_options *opt, uint64_t *bytes, qg_err *err)
+{
+    (void)opt, (void)bytes;
+    return qg_fail(err, QG_ERR_UNSUPPORTED, "no files");
+}
+
 qg_status qg_inspect(const char *model, char **json, qg_err *err)
 {
     (void)model, (void)json;

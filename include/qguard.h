@@ -141,10 +141,8 @@ typedef struct qg_options {
     const int *busy; /* NULL, or a number of the caller's, stored atomically, that is not 0 while a
                         thread of its own has work of microseconds: compute threads then let it go
                         first, between two parts of a pass.  Lives until qg_engine_close */
-    /* A second Gen model, asked again where the first one is not sure: when its most probable
-     * severity has less than second_below.  Its verdict then stands; where it cannot give one (the
-     * deadline, its context), the first one does and says so (qg_result.second).  Opened like the
-     * first one but for these: its own template, and memory_bytes must be 0. */
+    /* A second Gen model, asked where the first one's most probable severity has less than
+     * second_below (qg_second).  Its own template, else opened as the first; no memory_bytes. */
     const char *second_model; /* as model; NULL (default) = none */
     qg_dtype second_dtype;    /* default QG_DTYPE_AUTO */
     double second_below;      /* (0,1]; default 0.7 */
@@ -162,8 +160,7 @@ QG_API qg_status qg_engine_open(qg_engine **out, const qg_options *opt, qg_err *
  * qg_session_close. */
 QG_API void qg_engine_close(qg_engine *engine);
 
-/* What an engine opened with these options comes to take at most, a second model and all KV memory
- * included, before anything is loaded.  QG_OK; as qg_engine_open where the files say nothing. */
+/* What an engine opened so comes to take at most, a second model and all KV memory included. */
 QG_API qg_status qg_engine_memory(const qg_options *opt, uint64_t *bytes, qg_err *err);
 
 typedef struct qg_model_info {
@@ -202,8 +199,7 @@ typedef struct qg_stats {
     int64_t sessions_expired; /* gone because they were idle for too long */
 } qg_stats;
 
-/* The engine of second_model, for facts, counters and judging by it alone; it is part of this one.
- * NULL without. */
+/* The engine of second_model, to look at or judge by alone; part of this one.  NULL without. */
 QG_API qg_engine *qg_engine_second(const qg_engine *engine);
 
 /* Counters; cheap, for health checks and metrics. */
@@ -306,8 +302,7 @@ typedef struct qg_result {
     int32_t n_prompt_tokens;       /* of the rendered prompt; of both when there was a second one */
     int32_t n_cached_tokens;       /* of those, how many were found in the prefix cache */
     int64_t queued_us, compute_us; /* until the first pass; from there to the verdict */
-
-    const char *model; /* whose verdict this is; lives as long as the engine */
+    const char *model;             /* whose verdict this is; lives as long as the engine */
     qg_second second;
     qg_status second_status;    /* FAILED: why */
     qg_severity first_severity; /* GIVEN, FAILED: what the first model said, … */

@@ -92,7 +92,7 @@ int cli_find_models(const cli_command *command, cli_args *args, qg_arena *arena)
 {
     const bool first =
         command->bit & (CMD_SERVE | CMD_INSPECT | CMD_QUANTIZE) && args->n_positional;
-    const char **model = first ? &args->positional[0] : &args->model;
+    const char **model = first ? &args->positional[0] : &args->model, *unused;
     const char *env =
         command->bit & (CMD_INSPECT | CMD_GATEWAY | CMD_QUANTIZE) ? NULL : getenv("QGUARD_MODEL");
     int code = EXIT_DONE;
