@@ -20,9 +20,7 @@
  *
  * Three opaque things: an engine (weights, tokenizer, template; never changes once open, shared by
  * any number of threads), a job (one judgement on its way) and a session (one conversation that
- * grows, for Stream models).  qg_submit is the primitive,
- * qg_judge waits for it.  All text is UTF-8.  Nothing here prints or exits.
- *
+ * grows, for Stream models).  qg_submit is the primitive, qg_judge waits for it.  Text is UTF-8.
  * Errors: every call that can fail returns a qg_status and, when err is not NULL, a sentence.
  * Threads: unless a call says otherwise it may be made from any thread at any time. */
 #ifndef QGUARD_H
@@ -162,7 +160,6 @@ QG_API void qg_engine_close(qg_engine *engine);
 
 /* What an engine opened so comes to take at most, a second model and all KV memory included. */
 QG_API qg_status qg_engine_memory(const qg_options *opt, uint64_t *bytes, qg_err *err);
-
 typedef struct qg_model_info {
     const char *name;      /* last component of the path, or "qguard-demo" */
     int32_t vocab_size;    /* rows of the embedding; ids are in [0, vocab_size) */
@@ -201,7 +198,6 @@ typedef struct qg_stats {
 
 /* The engine of second_model, to look at or judge by alone; part of this one.  NULL without. */
 QG_API qg_engine *qg_engine_second(const qg_engine *engine);
-
 /* Counters; cheap, for health checks and metrics. */
 QG_API void qg_engine_stats(qg_engine *engine, qg_stats *stats);
 
@@ -262,9 +258,8 @@ typedef enum qg_severity {
 
 enum { QG_MAX_CATEGORIES = 16 };
 
-/* What became of asking the second model (qg_options.second_model). */
 typedef enum qg_second {
-    QG_SECOND_NONE = 0,   /* the first one was sure, or there is no other */
+    QG_SECOND_NONE = 0,   /* the first model was sure, or there is no second one */
     QG_SECOND_GIVEN = 1,  /* this verdict is the second model's */
     QG_SECOND_FAILED = 2, /* it could not judge: this is the first one's, unsure as it is */
 } qg_second;
@@ -305,9 +300,9 @@ typedef struct qg_result {
     const char *model;             /* whose verdict this is; lives as long as the engine */
     qg_second second;
     qg_status second_status;    /* FAILED: why */
-    qg_severity first_severity; /* GIVEN, FAILED: what the first model said, … */
-    double first_p;             /* … and how probable that was */
-    int64_t second_us;          /* that asking again took, part of the above */
+    qg_severity first_severity; /* GIVEN, FAILED: what the first model said, and its probability */
+    double first_p;
+    int64_t second_us; /* that asking again took */
 } qg_result;
 
 /* Judges and waits.  On QG_OK *out is to be freed with qg_result_free; on failure it is NULL.
