@@ -43,4 +43,6 @@ class Peer:
         sock.close()
 
     def close(self):
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)  # wakes accept(): close() alone leaves it listening
         self.listener.close()
