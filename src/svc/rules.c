@@ -28,7 +28,6 @@ struct qg_scan {
     qg_contains_at at;
     qg_pattern_at *patterns; /* [set->n_patterns] */
     qg_match *match;         /* NULL without patterns */
-    bool *matched;           /* [rules->n] */
     qg_rule_hit best;        /* rule NULL: none */
     char part[4];            /* beginning of a character that is not whole yet */
     size_t n_part;
@@ -153,8 +152,7 @@ qg_status qg_scan_open(qg_scan **out, const qg_rules *rules, qg_phase phase, qg_
     scan->set = set;
     scan->at.origin = qg_calloc(qg_contains_longest(set->contains), sizeof(uint64_t));
     scan->patterns = qg_calloc(set->n_patterns, sizeof *scan->patterns);
-    scan->matched = qg_calloc(rules->n, sizeof *scan->matched);
-    if (!scan->at.origin || !scan->patterns || !scan->matched)
+    if (!scan->at.origin || !scan->patterns)
         rc = qg_fail(err, QG_ERR_NOMEM, "out of memory");
     if (rc == QG_OK && set->n_patterns)
         rc = qg_match_open(&scan->match, err);
@@ -174,7 +172,6 @@ void qg_scan_close(qg_scan *scan)
     qg_match_close(scan->match);
     qg_mfree(scan->at.origin);
     qg_mfree(scan->patterns);
-    qg_mfree(scan->matched);
     qg_mfree(scan);
 }
 
@@ -190,12 +187,11 @@ static bool outranks(const qg_rule_hit *a, const qg_rule_hit *b)
     return a->begin != b->begin ? a->begin < b->begin : a->rule < b->rule;
 }
 
+/* A rule's later matches begin later (a pattern is done with its first), so none outranks its
+ * first. */
 static void matched(qg_scan *scan, uint32_t number, uint64_t begin, uint64_t end)
 {
     qg_rule_hit hit = {&scan->rules->rules[number], begin, end};
-    if (scan->matched[number])
-        return;
-    scan->matched[number] = true;
     if (!scan->best.rule || outranks(&hit, &scan->best))
         scan->best = hit;
 }
