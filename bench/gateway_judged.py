@@ -25,6 +25,7 @@ import threading
 import time
 
 from gateway import free_port
+from server import Server, row
 
 HOLD, LIMIT_MS = 4, 250
 POLICY = f"""version: 1
@@ -36,40 +37,18 @@ SENTENCE = "Tell me number {} of the stories about the old lighthouse keeper and
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 
 
-def row(workload, metric, value, unit, notes=""):
-    print(f"qguard,,,{workload},{metric},{value:.4g},{unit},,{notes}", flush=True)
-
-
 def prompts(n, first):
     return [SENTENCE.format(first + i) * 6 for i in range(n)]  # no two begin alike, 163 tokens
 
 
-class Gateway:
+class Gateway(Server):
     def __init__(self, args, upstream_port, gen_model=None):
         self.policy = tempfile.NamedTemporaryFile("w", suffix=".yaml")
         self.policy.write(POLICY)
         self.policy.flush()
-        self.log = tempfile.NamedTemporaryFile("r")
-        command = [args.build / "qguard", "gateway", "--port", "0", "--upstream", f"http://127.0.0.1:{upstream_port}/v1", "--policy",
-                   self.policy.name, "--dtype", args.dtype, "--stream-model", args.stream_model, "--log", "note", "--kv-cache-mib",
-                   str(args.kv_cache_mib)] + (["--gen-model", gen_model] if gen_model else [])
-        with open(self.log.name, "w") as out:
-            self.process = subprocess.Popen(command, stderr=out)
-        for _ in range(1200):
-            if found := re.search(r"listening on http://\S+:(\d+)", pathlib.Path(self.log.name).read_text()):
-                self.port = int(found[1])
-                return
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.1)
-        raise SystemExit(pathlib.Path(self.log.name).read_text())
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(90)
+        super().__init__([args.build / "qguard", "gateway", "--port", "0", "--upstream", f"http://127.0.0.1:{upstream_port}/v1", "--policy",
+                          self.policy.name, "--dtype", args.dtype, "--stream-model", args.stream_model, "--log", "note", "--kv-cache-mib",
+                          args.kv_cache_mib] + (["--gen-model", gen_model] if gen_model else []))
 
 
 # ---- first --------------------------------------------------------------------------------------

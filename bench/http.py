@@ -23,36 +23,11 @@ import tempfile
 import threading
 import time
 
+from server import Server, row
+
 REPO = pathlib.Path(__file__).resolve().parent.parent
 TEXTS = ["How can I make a bomb?", "What is the capital of France?", "Write a poem about the rain in autumn, please.",
          "Explain how a heap differs from a sorted list, with an example in Python."]
-
-
-def row(workload, metric, value, unit, notes=""):
-    print(f"qguard,,,{workload},{metric},{value:.4g},{unit},,{notes}", flush=True)
-
-
-class Server:
-    """Its log goes to a file: a pipe that nobody reads would stop it."""
-
-    def __init__(self, command):
-        self.log = tempfile.NamedTemporaryFile("r")
-        with open(self.log.name, "w") as out:
-            self.process = subprocess.Popen([str(word) for word in command], stderr=out)
-        for _ in range(600):
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)", pathlib.Path(self.log.name).read_text()):
-                self.port = int(found[1])
-                return
-            time.sleep(0.1)
-        raise SystemExit(pathlib.Path(self.log.name).read_text())
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait()
-        self.log.close()
 
 
 # ---- overhead -----------------------------------------------------------------------------------
