@@ -1,8 +1,8 @@
 /* GET /live: the page of the live view.  Three files that are built in; the page takes nothing from
  * elsewhere, may run nothing but its own script, and holds no text of users: that comes from
  * /v1/admin/live, with the admin key. */
-#include "base/mem.h"
 #include "gateway/gate.h"
+#include "svc/page.h"
 
 /* Made by tools/embed from src/gateway/live. */
 extern const char qg_embed_live_page[], qg_embed_live_page_end[];
@@ -11,25 +11,8 @@ extern const char qg_embed_live_style[], qg_embed_live_style_end[];
 
 static void reply_file(qg_http_req *req, const char *type, const char *begin, const char *end)
 {
-    qg_http_answer answer;
-    qg_http_answer_init(&answer, 200);
-    answer.type = type;
-    answer.n = (size_t)(end - begin);
-    answer.body = qg_memdup0(begin, answer.n);
-    if (!answer.body) {
+    if (!qg_page_reply(req, type, begin, end))
         qg_gate_fail(req, 503, "unavailable", "Out of memory.");
-        return;
-    }
-    /* Two headers, which a browser takes together: one would not fit QG_HTTP_VALUE_BYTES. */
-    qg_http_answer_header(&answer, "Content-Security-Policy",
-                          "default-src 'none'; script-src 'self'; style-src 'self'; connect-src "
-                          "'self'; img-src data:; base-uri 'none'");
-    qg_http_answer_header(&answer, "Content-Security-Policy",
-                          "form-action 'none'; frame-ancestors 'none'");
-    qg_http_answer_header(&answer, "X-Content-Type-Options", "nosniff");
-    qg_http_answer_header(&answer, "Referrer-Policy", "no-referrer");
-    qg_http_answer_header(&answer, "Cache-Control", "no-cache");
-    qg_http_reply(req, &answer);
 }
 
 void qg_gate_live_page(qg_gate *g, qg_http_req *req)

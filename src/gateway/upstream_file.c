@@ -95,15 +95,22 @@ static qg_status read_key_env(qg_yaml *r, const yaml_node_t *node, void *into, i
     return take_key(r, node, into, key, strlen(key));
 }
 
+/* The file that a value names; the caller closes *map. */
+static qg_status open_file(qg_yaml *r, const yaml_node_t *node, char **path, qg_map *map)
+{
+    qg_err why;
+    QG_TRY(read_text(r, node, path));
+    if (qg_map_open(map, *path, &why) != QG_OK)
+        return qg_yaml_refuse(r, node, "%s", why.msg);
+    return QG_OK;
+}
+
 static qg_status read_key_file(qg_yaml *r, const yaml_node_t *node, void *into, int arg)
 {
     (void)arg;
     char *path;
     qg_map map;
-    qg_err why;
-    QG_TRY(read_text(r, node, &path));
-    if (qg_map_open(&map, path, &why) != QG_OK)
-        return qg_yaml_refuse(r, node, "%s", why.msg);
+    QG_TRY(open_file(r, node, &path, &map));
     qg_status rc = take_key(r, node, into, map.size ? (const char *)map.data : "", map.size);
     qg_map_close(&map);
     return rc;
@@ -114,10 +121,7 @@ static qg_status read_ca(qg_yaml *r, const yaml_node_t *node, void *into, int ar
     (void)arg;
     char *path;
     qg_map map;
-    qg_err why;
-    QG_TRY(read_text(r, node, &path));
-    if (qg_map_open(&map, path, &why) != QG_OK)
-        return qg_yaml_refuse(r, node, "%s", why.msg);
+    QG_TRY(open_file(r, node, &path, &map));
     qg_map_close(&map);
     ((qg_upstream_spec *)into)->ca_file = path;
     return QG_OK;

@@ -1,36 +1,17 @@
 /* GET /: the playground, one page to try the model with.  Three files that are built in; the page
  * takes nothing from elsewhere and may run nothing but its own script. */
-#include "base/mem.h"
 #include "serve/serve_priv.h"
+#include "svc/page.h"
 
 /* Made by tools/embed from src/serve/playground. */
 extern const char qg_embed_page[], qg_embed_page_end[];
 extern const char qg_embed_script[], qg_embed_script_end[];
 extern const char qg_embed_style[], qg_embed_style_end[];
 
-static const char policy[] = "default-src 'none'; script-src 'self'; style-src 'self'; "
-                             "connect-src 'self'; img-src data:; base-uri 'none'; ";
-static const char policy_end[] = "form-action 'none'; frame-ancestors 'none'";
-
 static void reply_file(qg_http_req *req, const char *type, const char *begin, const char *end)
 {
-    qg_http_answer answer;
-    qg_http_answer_init(&answer, 200);
-    answer.type = type;
-    answer.n = (size_t)(end - begin);
-    answer.body = qg_memdup0(begin, answer.n);
-    if (!answer.body) {
+    if (!qg_page_reply(req, type, begin, end))
         qg_serve_json(req, NULL);
-        return;
-    }
-    /* Two headers, which a browser takes together, because one would not fit QG_HTTP_VALUE_BYTES.
-     */
-    qg_http_answer_header(&answer, "Content-Security-Policy", policy);
-    qg_http_answer_header(&answer, "Content-Security-Policy", policy_end);
-    qg_http_answer_header(&answer, "X-Content-Type-Options", "nosniff");
-    qg_http_answer_header(&answer, "Referrer-Policy", "no-referrer");
-    qg_http_answer_header(&answer, "Cache-Control", "no-cache");
-    qg_http_reply(req, &answer);
 }
 
 void qg_serve_playground(qg_server *srv, qg_http_req *req)
