@@ -187,7 +187,7 @@ static bool outranks(const qg_rule_hit *a, const qg_rule_hit *b)
     return a->begin != b->begin ? a->begin < b->begin : a->rule < b->rule;
 }
 
-/* A rule's later matches begin later (a pattern is done with its first), so none outranks its
+/* A rule's later matches begin no earlier (a pattern is done with its first): none outranks its
  * first. */
 static void matched(qg_scan *scan, uint32_t number, uint64_t begin, uint64_t end)
 {

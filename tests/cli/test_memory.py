@@ -1,6 +1,7 @@
 """--memory: what is chosen fits, is said, and is refused where nothing would; inspect's prediction."""
 import json
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -27,14 +28,15 @@ FORMATS = [("float32", "auto"), ("bfloat16", "bf16"), ("int8", "bf16"), ("int4",
 
 
 def compare(qguard, run_qguard, model, dtype, kv, within):
+    program = pathlib.Path(qguard).read_bytes()
+    if b"__asan_init" in program or b"__tsan_init" in program:
+        pytest.skip("a build with sanitizers takes more memory by design")
     memory = json.loads(run_qguard("inspect", "--json", model).stdout)["memory"]
     told = memory["resident_bytes_int8_kv" if kv == "int8" else "resident_bytes"][dtype]
     prompt = PROMPT if model != "qguard-demo" else "How can I make a bomb?"
     got = peak(qguard, "check", "--quiet", "--cache", "none", "--model", model, "--dtype", dtype,
                "--kv-cache-dtype", kv, prompt)
     print(f"{dtype}, KV {kv}: {told / 2**20:.0f} MiB predicted, {got / 2**20:.0f} found")
-    if got > 1.5 * told and "sanitize" in os.environ.get("QGUARD_BIN", "") + str(qguard):
-        pytest.skip("a build with sanitizers takes much more")
     assert abs(told - got) / got < within, (told, got)
 
 
