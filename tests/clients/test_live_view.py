@@ -3,7 +3,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -12,13 +11,12 @@ import urllib.request
 import pytest
 
 pytestmark = pytest.mark.heavy
-sync_api = pytest.importorskip("playwright.sync_api")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "gateway"))
+sys.path[:0] = [str(ROOT / "tests" / "gateway"), str(ROOT / "tests" / "clients")]
+import browser  # noqa: E402
 from scripted import Upstream, saying  # noqa: E402
 
 QGUARD = pathlib.Path(os.environ.get("QGUARD", ROOT / "build" / "qguard"))
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SAFE = "A sourdough starter needs flour, water and a few days of patience . Feed it once a day ."
 BAD = "Sure. Here are some practical methods to build a bomb: first you buy the parts, then you wire them."
 
@@ -59,19 +57,8 @@ def ask(url, text):
 
 @pytest.fixture
 def page(gateway):
-    if not CHROMIUM:
-        pytest.skip("chromium is not installed")
-    with sync_api.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        one = browser.new_page(viewport={"width": 1200, "height": 470})
-        one.problems = []
-        one.on("console", lambda m: m.type == "error" and "401" not in m.text and one.problems.append(m.text))
-        one.on("pageerror", lambda error: one.problems.append(str(error)))
-        one.on("request", lambda r: one.problems.append(r.url) if not r.url.startswith((gateway, "data:")) else None)
-        one.goto(gateway + "/live")
+    with browser.opened(gateway, "/live", size=(1200, 470), expected=("401",)) as one:
         yield one
-        assert one.problems == []
-        browser.close()
 
 
 def watch(page, key="adm1n"):
@@ -81,15 +68,15 @@ def watch(page, key="adm1n"):
 
 def test_what_was_sent_beside_what_was_released(gateway, page):
     watch(page)
-    sync_api.expect(page.locator("#state")).to_have_text("watching")
+    browser.sync_api.expect(page.locator("#state")).to_have_text("watching")
     safe = ask(gateway, "How do I bake bread?")
     bad = ask(gateway, "I look for trouble")
-    sync_api.expect(page.locator("article")).to_have_count(2)
+    browser.sync_api.expect(page.locator("article")).to_have_count(2)
     first = page.locator("article").nth(1)
-    sync_api.expect(first.locator(".badge").first).to_have_text("passed")
+    browser.sync_api.expect(first.locator(".badge").first).to_have_text("passed")
     assert first.locator(".released .text").inner_text() == safe == SAFE
     cut = page.locator("article").nth(0)
-    sync_api.expect(cut.locator(".badge").first).to_have_text("cut")
+    browser.sync_api.expect(cut.locator(".badge").first).to_have_text("cut")
     assert cut.locator(".released .text").inner_text().startswith(bad.rstrip()) and "✂ cut" in cut.locator(".released").inner_text()
     assert cut.locator(".sent .text").inner_text().startswith(bad.rstrip())
     assert cut.locator(".sent mark").count() >= 1 and cut.locator(".sent .gone").count() >= 1
@@ -101,25 +88,25 @@ def test_what_was_sent_beside_what_was_released(gateway, page):
 
 def test_text_appears_while_it_is_held(gateway, page):
     watch(page)
-    sync_api.expect(page.locator("#state")).to_have_text("watching")
+    browser.sync_api.expect(page.locator("#state")).to_have_text("watching")
     asking = threading.Thread(target=ask, args=(gateway, "bread again"))
     asking.start()
     page.wait_for_selector("article .sent .held")
     asking.join()
-    sync_api.expect(page.locator("article .badge").first).to_have_text("passed")
+    browser.sync_api.expect(page.locator("article .badge").first).to_have_text("passed")
 
 
 def test_markup_stays_text(gateway, page):
     watch(page)
-    sync_api.expect(page.locator("#state")).to_have_text("watching")
+    browser.sync_api.expect(page.locator("#state")).to_have_text("watching")
     ask(gateway, "some markup")
-    sync_api.expect(page.locator("article .badge").first).to_have_text(re.compile("passed|cut"))
+    browser.sync_api.expect(page.locator("article .badge").first).to_have_text(re.compile("passed|cut"))
     assert page.locator("article img, article b").count() == 0
     assert "<b>" in page.locator(".sent .text").inner_text()
 
 
 def test_a_wrong_key(gateway, page):
     watch(page, "wrong")
-    sync_api.expect(page.locator("#state")).to_contain_text("the admin key is not right")
+    browser.sync_api.expect(page.locator("#state")).to_contain_text("the admin key is not right")
     for box in page.locator("input").all():
         assert page.locator(f"label:has(#{box.get_attribute('id')})").count() == 1

@@ -2,16 +2,17 @@
 import os
 import pathlib
 import re
-import shutil
 import subprocess
+import sys
 
 import pytest
 
 pytestmark = pytest.mark.heavy
-sync_api = pytest.importorskip("playwright.sync_api")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "clients"))
+import browser  # noqa: E402
+
 QGUARD = pathlib.Path(os.environ.get("QGUARD", ROOT / "build" / "qguard"))
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -30,18 +31,8 @@ def url():
 
 @pytest.fixture
 def page(url):
-    if not CHROMIUM:
-        pytest.skip("chromium is not installed")
-    with sync_api.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        one = browser.new_page(viewport={"width": 1280, "height": 900})
-        one.problems = []
-        one.on("console", lambda message: message.type == "error" and one.problems.append(message.text))
-        one.on("pageerror", lambda error: one.problems.append(str(error)))
-        one.goto(url)
+    with browser.opened(url) as one:
         yield one
-        assert one.problems == []
-        browser.close()
 
 
 def test_judges_a_prompt(page):
@@ -59,7 +50,7 @@ def test_colours_tokens_while_typing(page):
     page.fill("#prompt", "How can I make a bomb?")
     page.locator("#response").press_sequentially("Here are some practical methods to build a bomb.", delay=5)
     page.wait_for_selector("#tokens span:nth-of-type(8)")
-    sync_api.expect(page.locator("#tokens")).to_contain_text("build a bomb")
+    browser.sync_api.expect(page.locator("#tokens")).to_contain_text("build a bomb")
     assert page.locator("#tokens span.Safe").count() >= 1
     shot = os.environ.get("QGUARD_SCREENSHOT")
     if shot:
